@@ -1,0 +1,29 @@
+"""gunicorn, set so that a colour can be started and stopped under traffic.
+
+Times are in seconds. They nest: longest request < graceful timeout < the container's
+stop_grace_period; `manage.py check --deploy` (ops.E003) holds them to it.
+"""
+
+import os
+
+bind = "0.0.0.0:8000"
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_WORKERS") or "2")
+threads = int(os.environ.get("WEB_THREADS") or "16")
+
+# One boot for all workers: the first ready answer then speaks for every one of them, where
+# without it the slower ones make their first clients wait for an import of the whole project.
+# Nothing may connect to the database before the fork.
+preload_app = True
+
+timeout = int(os.environ.get("WEB_REQUEST_SECONDS") or "30")
+graceful_timeout = int(os.environ.get("WEB_GRACEFUL_SECONDS") or "35")
+
+# Longer than Caddy keeps its idle upstream connections (60 s, Caddyfile), so that it is Caddy who
+# closes them: the other way round a request can meet a connection that is just being closed.
+keepalive = 75
+
+control_socket_disable = True  # Reading nothing from it, a deploy needs none.
+worker_tmp_dir = "/dev/shm"  # noqa: S108  (its heartbeat must not wait for a disk)
+accesslog = None  # Caddy writes the access log, with the colour that answered.
+errorlog = "-"
