@@ -1,0 +1,38 @@
+"""The containers' own health check. Standard library only: it runs every few seconds, and booting
+Django each time would cost more than the site does."""
+
+import os
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+SECONDS = 2.0
+
+
+def web_answers() -> bool:
+    connection = HTTPConnection("127.0.0.1", 8000, timeout=SECONDS)
+    connection.request("GET", "/health/live")
+    return connection.getresponse().status == 200
+
+
+def workers_run() -> bool:
+    """django-q2's main process, guard, monitor, pusher and at least one worker are there.
+
+    A count and no more: whether tasks come back is what a canary task tells.
+    """
+    processes = [p for p in Path("/proc").iterdir() if p.name.isdigit()]
+    return sum(b"qcluster" in _command(p) for p in processes) >= 5
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+try:
+    healthy = workers_run() if os.environ.get("ROLE") == "worker" else web_answers()
+except OSError as error:
+    sys.exit(f"unhealthy: {error}")
+sys.exit(0 if healthy else "unhealthy")
