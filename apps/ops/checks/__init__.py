@@ -1,0 +1,27 @@
+"""Misconfigurations that would bite in a deployment, as Django system checks (tag "ops").
+
+An error loses requests, tasks or data, or fails every deployment; a warning is merely unwise.
+What a development machine may have otherwise is only asked with `--deploy`, as `preflight` does in
+the new release's own image.
+
+    E001-E007, W001-W004   timeouts.py   what must be shorter than what
+    E010-E014              tasks.py      django-q2
+    E020-E025, W005        requests.py   the way of a request to Django
+    E030-E036, W006-W007   state.py      what two colours share
+    E040-E042              keys.py       secrets
+"""
+
+from __future__ import annotations
+
+from django.core import checks
+
+from apps.ops.checks import keys, requests, state, tasks, timeouts
+
+TAG = "ops"
+
+for check in (timeouts.web, timeouts.worker, timeouts.care, tasks.queue):
+    checks.register(check, TAG)
+for check in (requests.middleware, requests.proxy, requests.names, state.database):
+    checks.register(check, TAG)
+for check in (tasks.sync, state.static, state.media, state.sessions, state.caches, keys.secrets):
+    checks.register(check, TAG, deploy=True)

@@ -1,0 +1,117 @@
+"""All that can be set about operations, read once from the environment into one typed object.
+
+`settings.OPS` is the only instance a project needs. Each field names its variable, and
+`.env.example` describes the same variables: a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import environ
+
+
+def _env(name: str, default: object) -> Any:
+    return field(default=default, metadata={"env": name})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsSettings:
+    """How this project is deployed. `_seconds` are seconds, `_mb` are 10^6 bytes."""
+
+    # Where things are, as the utility container sees them.
+    project: str = _env("COMPOSE_PROJECT_NAME", "changeover")
+    checkout: Path = _env("OPS_CHECKOUT", Path())
+    compose_files: tuple[str, ...] = _env("COMPOSE_FILE", ("compose.prod.yml",))
+    state_dir: Path = _env("OPS_STATE_DIR", Path("/var/lib/changeover"))
+    edge_dir: Path = _env("OPS_EDGE_DIR", Path("/srv/edge"))
+    static_dir: Path = _env("OPS_STATIC_DIR", Path("/srv/static"))
+    caddy_admin: Path = _env("OPS_CADDY_ADMIN", Path("/run/caddy/admin.sock"))
+    probe_address: str = _env("OPS_PROBE_ADDRESS", "caddy:2020")
+    site_host: str = _env("SITE_HOST", "localhost")
+
+    # What is deployed.
+    remote: str = _env("OPS_REMOTE", "origin")
+    branch: str = _env("OPS_BRANCH", "main")
+    smoke_paths: tuple[str, ...] = _env("OPS_SMOKE_PATHS", ("/",))
+
+    # How careful a deploy is.
+    settle_seconds: float = _env("OPS_SETTLE_SECONDS", 2.0)
+    keep_standby: bool = _env("OPS_KEEP_STANDBY", True)
+    keep_releases: int = _env("OPS_KEEP_RELEASES", 5)
+    min_free_mb: int = _env("OPS_MIN_FREE_MB", 1000)
+
+    # How long each part of it may take before it counts as hung.
+    fetch_seconds: float = _env("OPS_FETCH_SECONDS", 120.0)
+    build_seconds: float = _env("OPS_BUILD_SECONDS", 1800.0)
+    migrate_seconds: float = _env("OPS_MIGRATE_SECONDS", 600.0)
+    lock_timeout_seconds: float = _env("OPS_LOCK_TIMEOUT_SECONDS", 5.0)
+    start_seconds: float = _env("OPS_START_SECONDS", 60.0)
+    drain_seconds: float = _env("OPS_DRAIN_SECONDS", 40.0)
+
+    # What the compose file and gunicorn are told; here so that checks can hold them together.
+    web_request_seconds: int = _env("WEB_REQUEST_SECONDS", 30)
+    web_graceful_seconds: int = _env("WEB_GRACEFUL_SECONDS", 35)
+    web_stop_grace_seconds: int = _env("WEB_STOP_GRACE_SECONDS", 45)
+    worker_processes: int = _env("WORKER_PROCESSES", 2)
+    task_seconds: int = _env("WORKER_TASK_SECONDS", 60)
+    worker_stop_grace_seconds: int = _env("WORKER_STOP_GRACE_SECONDS", 200)
+
+    # Who asks, as the shell that ran `docker compose run` knows them.
+    requested_by: str = _env("OPS_REQUESTED_BY", "")
+    requested_from: str = _env("OPS_REQUESTED_FROM", "")
+
+    @classmethod
+    def from_env(cls, env: environ.Env) -> OpsSettings:
+        """Read every field's variable.
+
+        Raises:
+            ImproperlyConfigured: a value is not of its field's type; names the variable.
+        """
+        return cls(**{f.name: _read(env, f.metadata["env"], f.default) for f in fields(cls)})
+
+    @classmethod
+    def variables(cls) -> Mapping[str, object]:
+        """Each environment variable that is read, with its default."""
+        return {f.metadata["env"]: f.default for f in fields(cls)}
+
+
+def _read(env: environ.Env, name: str, default: Any) -> Any:
+    from django.core.exceptions import ImproperlyConfigured
+
+    raw = env.str(name, default="").strip()
+    if not raw:
+        return default
+    try:
+        match default:
+            case bool():
+                return _boolean(raw)
+            case tuple():
+                separator = ":" if name == "COMPOSE_FILE" else ","
+                return tuple(part.strip() for part in raw.split(separator) if part.strip())
+            case _:
+                value = type(default)(raw)
+    except ValueError:
+        kind = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number of seconds",
+        }
+        raise ImproperlyConfigured(
+            f"{name} must be {kind[type(default)]}, and is {raw!r}."
+        ) from None
+    if isinstance(value, int | float) and not 0 <= value < float("inf"):
+        raise ImproperlyConfigured(f"{name} must not be negative or endless, and is {raw!r}.")
+    return value
+
+
+def _boolean(raw: str) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    if raw.lower() not in words:
+        raise ValueError(raw)
+    return words[raw.lower()]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from apps.ops.conf import OpsSettings
+from apps.ops.deploys.plan import Plan
+from apps.ops.deploys.watch import Watch
+from apps.ops.edge.files import Edge
+from apps.ops.errors import Refused
+from apps.ops.processes import Say
+from apps.ops.source import Checkout
+from apps.ops.stack.compose import Compose
+from apps.ops.stack.engine import Engine
+
+
+@dataclass(kw_only=True)
+class Deploy:
+    """One deployment: what its steps work with, and what they found out so far.
+
+    `scratch` is a directory that lives as long as it does.
+    """
+
+    settings: OpsSettings
+    ref: str | None
+    engine: Engine
+    edge: Edge
+    checkout: Checkout
+    say: Say
+    scratch: Path
+    warnings: list[str] = field(default_factory=list)
+
+    pending_migrations: list[str] = field(default_factory=list)
+    plain_static: dict[str, bytes] = field(default_factory=dict)
+    watch: Watch | None = None
+    swapped_at: datetime | None = None
+    moved_back: bool = False
+    drained_at: datetime | None = None
+    _plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        assert self._plan is not None, "fetch is the first step"
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @property
+    def planned(self) -> bool:
+        return self._plan is not None
+
+    @property
+    def swapped(self) -> bool:
+        """Past the commit point, and not moved back since."""
+        return self.swapped_at is not None and not self.moved_back
+
+    def compose(self, release: str | None = None) -> Compose:
+        """Compose, on a release's own files: a colour is made as its release declares it.
+
+        Without a release, on the files of the checkout as they lie there.
+        """
+        directory = self.checkout.path
+        if release is not None:
+            directory = self.scratch / release
+            for name in self.settings.compose_files:
+                self._write(directory / name, release)
+        return Compose(
+            self.settings.project,
+            self.checkout.path,
+            tuple(directory / name for name in self.settings.compose_files),
+        )
+
+    def _write(self, path: Path, release: str) -> None:
+        name = str(path.relative_to(self.scratch / release))
+        text = self.checkout.file(release, name)
+        if text is None:
+            raise Refused(
+                f"{name}, which COMPOSE_FILE names, is not in release {release[:12]}.",
+                next="commit it, or take it out of COMPOSE_FILE in .env",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)

@@ -1,0 +1,71 @@
+"""`deploy --plan`: the same planner that `deploy` runs, printed instead of acted on."""
+
+from __future__ import annotations
+
+import json
+
+from django.db import DatabaseError, connection
+
+from apps.ops.conf import OpsSettings
+from apps.ops.deploys.pipeline import deploy_steps
+from apps.ops.deploys.plan import Plan, make_plan, migration_files
+from apps.ops.edge.files import Edge
+from apps.ops.presenters.jsonl import plan_as_json
+from apps.ops.presenters.words import plan_facts
+from apps.ops.source import Checkout
+from apps.ops.stack.engine import Engine
+
+SHOWN_COMMITS = 20
+
+
+def describe(ref: str | None, *, settings: OpsSettings, as_json: bool) -> str:
+    """What `deploy REF` would do now. Asks the remote, and changes nothing that runs.
+
+    Migrations are named from the release's files against the database: those of installed packages
+    are only known once the image is built, and the deployment itself asks there.
+
+    Raises:
+        OpsError: as a deployment would.
+    """
+    checkout = Checkout(settings.checkout, remote=settings.remote, branch=settings.branch)
+    checkout.fetch(seconds=settings.fetch_seconds, say=lambda line: None)
+    plan = make_plan(
+        ref, checkout=checkout, engine=Engine(settings.project), edge=Edge(settings.edge_dir)
+    )
+    migrations = _pending(checkout.files(plan.commit.sha))
+    if as_json:
+        steps = [step.name for step in deploy_steps()]
+        return json.dumps(
+            {**plan_as_json(plan), "migrations": migrations, "steps": steps}, indent=2
+        )
+    return "\n".join(_lines(plan, migrations))
+
+
+def _pending(files: list[str]) -> list[str] | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT app, name FROM django_migrations")
+            applied = {(app, name) for app, name in cursor.fetchall()}
+    except DatabaseError:
+        return None
+    return [".".join(key) for key in migration_files(files) if key not in applied]
+
+
+def _lines(plan: Plan, migrations: list[str] | None) -> list[str]:
+    lines = [f"{name + ':':<12}{value}" for name, value in plan_facts(plan)]
+    lines += [
+        f"              {commit.short} {commit.subject} ({commit.author})"
+        for commit in plan.commits[:SHOWN_COMMITS]
+    ]
+    if plan.commits_total > SHOWN_COMMITS:
+        lines.append(f"              … and {plan.commits_total - SHOWN_COMMITS} more")
+    image = "is there already, nothing is built" if plan.image_exists else "will be built"
+    lines.append(f"{'image:':<12}{image}")
+    if migrations is None:
+        lines.append(f"{'migrations:':<12}not known: Postgres does not answer, or is empty")
+    else:
+        lines.append(f"{'migrations:':<12}{len(migrations)}")
+        lines += [f"              {name}" for name in migrations]
+    lines.append(f"{'steps:':<12}{' → '.join(step.name for step in deploy_steps())}")
+    lines.append("Nothing was changed.")
+    return lines

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.plan import make_plan
+from apps.ops.deploys.steps.base import Step
+from apps.ops.errors import Refused
+
+
+class Fetch(Step):
+    """Bring the remote's commits here and decide which one is meant."""
+
+    name = "fetch"
+
+    def run(self, deploy: Deploy) -> str:
+        settings = deploy.settings
+        deploy.checkout.fetch(seconds=settings.fetch_seconds, say=deploy.say)
+        if changed := deploy.checkout.changed_files():
+            raise Refused(
+                f"The checkout has changes that git does not have: {', '.join(changed[:5])}.",
+                next=f"git -C {settings.checkout} diff   # commit and push them, or put them back",
+            )
+        deploy.plan = make_plan(
+            deploy.ref, checkout=deploy.checkout, engine=deploy.engine, edge=deploy.edge
+        )
+        commit = deploy.plan.commit
+        return f"{commit.short} {commit.subject}"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic, sleep
+
+from apps.ops.colors import Color
+from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.proof import front_door, require_running, wait_until_settled
+from apps.ops.deploys.steps.base import Step
+from apps.ops.errors import OpsError, StepFailed, SwappedBack
+
+PROOF_ANSWERS = 3
+PROOF_SECONDS = 5.0
+
+
+class Swap(Step):
+    """Move the traffic: one rename, then a proof through the front door.
+
+    This is the commit point. Before it everything is undone; after it everything is finished.
+    """
+
+    name = "swap"
+
+    def run(self, deploy: Deploy) -> str:
+        plan = deploy.plan
+        assert deploy.watch is not None
+        # Candidate and worker both run only now, and a worker's start is work for the machine: the
+        # calm that is asked for begins here.
+        deploy.watch.count_anew(warm_up=deploy.settings.smoke_paths)
+        wait_until_settled(deploy, deploy.watch)
+        require_running(deploy)
+        deploy.watch.stop()
+        if (live := deploy.edge.live()) is not plan.live:
+            raise StepFailed(
+                f"Traffic went to {plan.live} when this deployment began, and goes to {live} now: "
+                "somebody else moved it.",
+                next="manage.py status   # then deploy again",
+            )
+        # Said before it is done: a signal between the two must find a deployment to be finished.
+        deploy.swapped_at = datetime.now(UTC)
+        deploy.edge.point_to(plan.candidate)
+        if wrong := self._prove(deploy):
+            deploy.edge.point_to(plan.live)
+            deploy.moved_back = True
+            raise SwappedBack(
+                f"After the swap the front door answered {wrong}, "
+                f"not release {plan.commit.short} ({plan.candidate}).",
+                output=_last_lines(deploy),
+                next="manage.py status",
+            )
+        return f"{plan.live} → {plan.candidate}"
+
+    def _prove(self, deploy: Deploy) -> str | None:
+        """Several right answers in a row within the deadline, or the last wrong one."""
+        if deploy.edge.in_maintenance():
+            return None
+        candidate: Color = deploy.plan.candidate
+        ask = front_door(deploy, candidate, deploy.plan.commit.sha)
+        deadline = monotonic() + PROOF_SECONDS
+        in_a_row = 0
+        while True:
+            wrong = ask()
+            in_a_row = 0 if wrong else in_a_row + 1
+            if in_a_row == PROOF_ANSWERS:
+                return None
+            if wrong and monotonic() > deadline:
+                return str(wrong)
+            if wrong:
+                sleep(0.1)
+
+
+def _last_lines(deploy: Deploy) -> str:
+    """What the candidate said, if Docker tells: that traffic moved back is said in any case."""
+    with suppress(OpsError):
+        return deploy.engine.logs(deploy.plan.candidate.service, lines=30)
+    return ""

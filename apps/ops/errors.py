@@ -1,0 +1,51 @@
+"""One exception root. Each kind says what happened to the traffic, and which exit code that is."""
+
+from __future__ import annotations
+
+
+class OpsError(Exception):
+    """Something an operator has to know: what was found, what it means for traffic, what to type.
+
+    Attributes:
+        found: what was found, a sentence.
+        next: the next command to type, or what to change first.
+        output: the last lines of what failed, for the operator's eyes.
+        traffic: what it means for the traffic; filled in by whoever knows (the runner).
+    """
+
+    exit_code = 1
+
+    def __init__(self, found: str, *, next: str = "", output: str = "", traffic: str = "") -> None:
+        super().__init__(found)
+        self.found = found
+        self.next = next
+        self.output = output
+        self.traffic = traffic
+
+
+class StepFailed(OpsError):
+    """A step failed before traffic moved; what was done is undone."""
+
+
+class SwappedBack(OpsError):
+    """It failed after the swap, and traffic was moved back."""
+
+    exit_code = 3
+
+
+class Busy(OpsError):
+    """Another deployment holds the lock."""
+
+    exit_code = 4
+
+
+class Refused(OpsError):
+    """A gate says no: an unknown or dirty ref, a failed check, no room."""
+
+    exit_code = 5
+
+
+class Cancelled(OpsError):
+    """Somebody asked to stop before the swap; what was done is undone."""
+
+    exit_code = 130

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class Release(models.Model):
+    """A commit that was built: the code is git's, the image Docker's, this only remembers both."""
+
+    sha = models.CharField("commit", max_length=40, unique=True)
+    subject = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=200, blank=True)
+    committed_at = models.DateTimeField(null=True, blank=True)
+    image = models.CharField("image digest", max_length=80, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.short} {self.subject}".strip()
+
+    @property
+    def short(self) -> str:
+        return self.sha[:12]

@@ -1,0 +1,103 @@
+"""Live progress on a terminal: the steps with their times, and the last lines of what runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TextIO
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from apps.ops.deploys.events import Listener, Outcome
+from apps.ops.deploys.plan import Plan
+from apps.ops.errors import OpsError
+from apps.ops.presenters.words import headline, plan_facts
+
+TAIL_LINES = 6
+
+
+class Terminal(Listener):
+    def __init__(self, out: TextIO, *, color: bool = True) -> None:
+        self._console = Console(
+            file=out, force_terminal=True, no_color=not color, highlight=False, soft_wrap=False
+        )
+        self._running = _Running()
+        self._live = Live(
+            self._running, console=self._console, refresh_per_second=10, transient=True
+        )
+
+    def started(self, deployment: int | None, ref: str) -> None:
+        number = f" [dim](deployment #{deployment})[/]" if deployment else ""
+        self._console.print(f"[bold]Deploying {escape(ref)}[/]{number}")
+        self._live.start()
+
+    def planned(self, plan: Plan) -> None:
+        for name, value in plan_facts(plan):
+            self._console.print(f"    [dim]{name:<10}[/] {escape(value)}")
+
+    def step_started(self, name: str, position: int) -> None:
+        self._running.begin(name)
+
+    def line(self, text: str) -> None:
+        self._running.tail.append(text)
+
+    def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
+        self._row("[green]✓[/]", name, escape(summary), seconds)
+
+    def step_failed(self, name: str, error: OpsError, seconds: float) -> None:
+        self._row("[red]✗[/]", name, escape(error.found), seconds)
+
+    def step_undone(self, name: str) -> None:
+        self._console.print(f"  [yellow]↶[/] {name:<10} [dim]undone[/]")
+
+    def warned(self, warning: str) -> None:
+        self._console.print(f"  [yellow]! {escape(warning)}[/]")
+
+    def ended(self, outcome: Outcome) -> None:
+        self._live.stop()
+        color = {0: "green", 6: "yellow"}.get(outcome.exit_code, "red")
+        if error := outcome.error:
+            for line in error.output.splitlines():
+                self._console.print(f"[dim]  │ {escape(line)}[/]")
+            self._console.print(f"[bold]{escape(error.found)}[/]")
+            self._console.print(escape(error.traffic))
+            if error.next:
+                self._console.print(f"[bold]Next:[/] {escape(error.next)}")
+        self._console.print(f"[bold {color}]{headline(outcome)}[/]")
+
+    def _row(self, sign: str, name: str, summary: str, seconds: float) -> None:
+        self._running.end()
+        self._console.print(f"  {sign} {name:<10} {summary} [dim]{seconds:.1f} s[/]")
+
+
+class _Running:
+    """The step that runs: a spinner with its time, and what it last said."""
+
+    def __init__(self) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._name = ""
+        self._begun = 0.0
+        self._spinner = Spinner("dots")
+
+    def begin(self, name: str) -> None:
+        self._name, self._begun = name, monotonic()
+        self.tail.clear()
+
+    def end(self) -> None:
+        self._name = ""
+        self.tail.clear()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._name:
+            return
+        table = Table.grid(padding=(0, 1))
+        elapsed = f"[dim]{monotonic() - self._begun:.0f} s[/]"
+        table.add_row(" ", self._spinner, f"{self._name:<10} {elapsed}")
+        yield table
+        for line in list(self.tail):
+            yield Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,93 @@
+"""What runs: Compose's side. A service is made as its compose file declares it, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from apps.ops import processes
+from apps.ops.processes import Say
+
+UP_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """The Compose command line on one set of files.
+
+    Args:
+        project: the Compose project.
+        directory: what relative paths and `.env` in the files are relative to: the checkout.
+        files: compose files, in order.
+
+    Raises (every method):
+        ProgramFailed: with Compose's own last lines.
+    """
+
+    project: str
+    directory: Path
+    files: tuple[Path, ...]
+
+    def check(self, say: Say) -> None:
+        """Refuse files that Compose cannot read, or whose variables are missing."""
+        self._run(["config", "--quiet"], seconds=30, say=say)
+
+    def ensure(self, services: Sequence[str], *, say: Say) -> None:
+        """Bring up what is not up, touch nothing that is, and wait until it is healthy."""
+        self._run(
+            ["up", "--detach", "--no-recreate", "--no-build", "--wait", *services],
+            seconds=UP_SECONDS,
+            say=say,
+        )
+
+    def recreate(self, service: str, *, stop_seconds: float, say: Say) -> None:
+        """Replace a service's container by one of the image its tag means now.
+
+        Args:
+            stop_seconds: the grace of the container that is there.
+        """
+        self._run(
+            ["up", "--detach", "--no-deps", "--no-build", "--force-recreate"]
+            + ["--timeout", str(int(stop_seconds)), service],
+            seconds=stop_seconds + UP_SECONDS,
+            say=say,
+        )
+
+    def run(
+        self,
+        service: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        seconds: float,
+        say: Say,
+        merge_stderr: bool = True,
+    ) -> str:
+        """Run a one-off container in a service's place: its image, environment and volumes.
+
+        It gets no network alias, so that no visitor's request can reach it.
+
+        Returns:
+            Its output.
+        """
+        flags = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
+        return self._run(
+            ["run", "--rm", "--no-deps", "--no-TTY", *flags, service, *argv],
+            seconds=seconds,
+            say=say,
+            merge_stderr=merge_stderr,
+        )
+
+    def _run(
+        self, arguments: Sequence[str], *, seconds: float, say: Say, merge_stderr: bool = True
+    ) -> str:
+        files = [part for file in self.files for part in ("--file", str(file))]
+        return processes.run(
+            ["docker", "compose", "--project-name", self.project]
+            + ["--project-directory", str(self.directory), *files, *arguments],
+            seconds=seconds,
+            say=say,
+            env={"COMPOSE_PROGRESS": "plain", "COMPOSE_ANSI": "never", "COMPOSE_FILE": ""},
+            merge_stderr=merge_stderr,
+        )

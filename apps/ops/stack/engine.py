@@ -1,0 +1,221 @@
+"""What runs: the Docker SDK's side. Reading, starting, stopping, tagging; never building."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.models.images import Image
+
+import docker
+from apps.ops.errors import OpsError, StepFailed
+
+API_SECONDS = 30
+PROJECT_LABEL = "changeover.project"
+RELEASE_LABEL = "changeover.release"
+
+
+class EngineAway(StepFailed):
+    """The Docker daemon does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service's container as Docker has it at this moment.
+
+    `status` is Docker's (running, exited, …), `health` its health check's, "" without one;
+    `started_at` is an ISO 8601 time.
+    """
+
+    name: str
+    container: str
+    status: str
+    health: str
+    release: str
+    image: str
+    started_at: str
+    restarts: int
+    exit_code: int
+    address: str
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+
+class Engine:
+    """One Compose project's containers and images, through the daemon of `DOCKER_HOST`.
+
+    Raises (every method):
+        EngineAway: the daemon does not answer, or not in time.
+    """
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+
+    @cached_property
+    def _client(self) -> docker.DockerClient:
+        return docker.from_env(timeout=API_SECONDS)
+
+    @contextmanager
+    def _talking(self) -> Iterator[docker.DockerClient]:
+        try:
+            yield self._client
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _away(error) from error
+        except APIError:
+            raise
+        except DockerException as error:
+            raise _away(error) from error
+
+    def version(self) -> str:
+        with self._talking() as client:
+            return str(client.version()["Version"])
+
+    def service(self, name: str) -> Service | None:
+        """The container that carries a service; None when there is none."""
+        container = self._container(name)
+        return None if container is None else _describe(name, container)
+
+    def stop(self, name: str, *, seconds: float) -> None:
+        """SIGTERM, and SIGKILL after `seconds`. Returns when it has stopped."""
+        if container := self._container(name):
+            with self._talking():
+                container.stop(timeout=int(seconds))
+
+    def remove(self, name: str, *, seconds: float) -> None:
+        if container := self._container(name):
+            with self._talking():
+                container.stop(timeout=int(seconds))
+                container.remove()
+
+    def logs(self, name: str, *, lines: int) -> str:
+        """The last lines of a service's container."""
+        container = self._container(name)
+        if container is None:
+            return ""
+        with self._talking():
+            return container.logs(tail=lines).decode(errors="replace")
+
+    def succeeds(self, name: str, argv: list[str]) -> bool:
+        """Whether a program ends with exit code 0 inside a service's container."""
+        container = self._container(name)
+        if container is None:
+            return False
+        try:
+            with self._talking():
+                return container.exec_run(argv).exit_code == 0
+        except APIError:
+            return False  # It stopped meanwhile.
+
+    def read_tree(self, image: str, path: str) -> Iterator[tuple[str, bytes]]:
+        """The files below a directory of an image: their paths in it and their contents."""
+        with self._talking() as client:
+            container = client.containers.create(
+                image, command=["true"], labels={PROJECT_LABEL: self.project}
+            )
+            try:
+                stream, _ = container.get_archive(path)
+                archive = io.BytesIO(b"".join(stream))
+            finally:
+                container.remove(force=True)
+        with tarfile.open(fileobj=archive) as tar:
+            for member in tar:
+                if member.isfile() and (content := tar.extractfile(member)):
+                    yield member.name.partition("/")[2], content.read()
+
+    def image_id(self, tag: str) -> str | None:
+        image = self._image(f"{self.project}:{tag}")
+        return image.id if image else None
+
+    def has_image(self, image: str) -> bool:
+        return self._image(image) is not None
+
+    def is_ours(self, tag: str) -> bool:
+        image = self._image(f"{self.project}:{tag}")
+        return image is not None and image.labels.get(PROJECT_LABEL) == self.project
+
+    def tag(self, image: str, tag: str) -> None:
+        """Let the project's `tag` mean an image (an id, or "project:tag")."""
+        with self._talking() as client:
+            client.images.get(image).tag(self.project, tag)
+
+    def untag(self, tag: str) -> None:
+        with self._talking() as client, suppress(ImageNotFound):
+            client.images.remove(f"{self.project}:{tag}")
+
+    def releases_with_images(self) -> dict[str, list[str]]:
+        """The tags that keep a release's images, by release; only what this project built."""
+        found: dict[str, list[str]] = {}
+        with self._talking() as client:
+            images = client.images.list(filters={"label": f"{PROJECT_LABEL}={self.project}"})
+        for image in images:
+            release = image.labels.get(RELEASE_LABEL, "")
+            for name in image.tags:
+                repository, _, tag = name.rpartition(":")
+                if repository == self.project and tag in (release, f"utility-{release}"):
+                    found.setdefault(release, []).append(tag)
+        return found
+
+    def releases_in_use(self) -> set[str]:
+        """Releases that a container, running or not, was made from."""
+        with self._talking() as client:
+            containers = client.api.containers(
+                all=True, filters={"label": f"{PROJECT_LABEL}={self.project}"}
+            )
+        return {c["Labels"].get(RELEASE_LABEL, "") for c in containers}
+
+    def _container(self, service: str) -> Container | None:
+        labels = [
+            f"com.docker.compose.project={self.project}",
+            f"com.docker.compose.service={service}",
+            "com.docker.compose.oneoff=False",
+        ]
+        with self._talking() as client:
+            try:
+                found = client.containers.list(all=True, filters={"label": labels})
+            except NotFound:
+                # One of them went away between being listed and being read.
+                found = client.containers.list(all=True, filters={"label": labels})
+        # A recreation that was killed can leave a stopped second one.
+        return min(found, key=lambda c: c.status != "running", default=None)
+
+    def _image(self, name: str) -> Image | None:
+        with self._talking() as client:
+            try:
+                return client.images.get(name)
+            except ImageNotFound:
+                return None
+
+
+def _describe(name: str, container: Container) -> Service:
+    attributes: dict[str, Any] = container.attrs
+    state = attributes["State"]
+    networks = attributes["NetworkSettings"]["Networks"]
+    return Service(
+        name=name,
+        container=str(container.id),
+        status=state["Status"],
+        health=state.get("Health", {}).get("Status", ""),
+        release=attributes["Config"]["Labels"].get(RELEASE_LABEL, ""),
+        image=attributes["Image"],
+        started_at=state["StartedAt"],
+        restarts=attributes["RestartCount"],
+        exit_code=state["ExitCode"],
+        address=next((n["IPAddress"] for n in networks.values() if n["IPAddress"]), ""),
+    )
+
+
+def _away(error: Exception) -> OpsError:
+    return EngineAway(
+        f"Docker does not answer ({str(error).splitlines()[0][:200]}).",
+        next="sudo systemctl start docker   # without systemd: ./bootstrap starts it",
+    )
