@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections
+from pytest_django import DjangoDbBlocker
+
+from apps.ops.colors import Color
+from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.plan import Plan
+from apps.ops.edge.files import Edge
+from apps.ops.source import Checkout, Commit
+from apps.ops.stack.engine import Engine
+
+if TYPE_CHECKING:
+    from tests.conftest import OpsSettingsFactory, PostgresServer
+
+NEW, OLD = "b" * 40, "a" * 40
+
+
+@contextmanager
+def using(server: PostgresServer) -> Iterator[None]:
+    """Every connection that is made meanwhile, in whatever thread, is to this server."""
+    used = connections.settings["default"]
+    before = dict(used)
+    connection.close()
+    used.update(server.connection_settings)
+    try:
+        yield
+    finally:
+        connection.close()
+        used.clear()
+        used.update(before)
+
+
+@pytest.fixture
+def database(
+    own_postgres: PostgresServer, django_db_blocker: DjangoDbBlocker
+) -> Iterator[PostgresServer]:
+    """A migrated database on a server that this test may freeze, stop and restart."""
+    with django_db_blocker.unblock(), using(own_postgres):
+        call_command("migrate", verbosity=0)
+        yield own_postgres
+        own_postgres.bring_back()
+
+
+@pytest.fixture
+def deploy(ops_settings: OpsSettingsFactory, tmp_path: Path) -> Deploy:
+    """A deployment from blue to green that knows its plan; nothing of it runs yet."""
+    settings = ops_settings(smoke_paths=("/",), settle_seconds=0.05, start_seconds=5.0)
+    deploy = Deploy(
+        settings=settings,
+        ref=None,
+        engine=Engine(settings.project),
+        edge=Edge(settings.edge_dir),
+        checkout=Checkout(settings.checkout, remote="origin", branch="main"),
+        say=print,
+        scratch=tmp_path,
+    )
+    commit = Commit(NEW, "Ada", datetime(2026, 11, 23, tzinfo=UTC), "Say hello")
+    deploy.plan = Plan(commit, Color.BLUE, OLD, commits=[commit], commits_total=1)
+    return deploy
