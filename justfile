@@ -1,0 +1,133 @@
+# Everything a developer types. Recipes run in containers: the host needs Docker and just, which
+# ./bootstrap sees to.
+
+set positional-arguments
+
+root := justfile_directory()
+test_image := "changeover-test"
+utility := "docker compose run --rm utility python manage.py"
+
+# What there is.
+[private]
+default:
+    @just --list --unsorted
+
+# --- Show it ---------------------------------------------------------------------------------------
+
+# Deploy this commit twice under traffic, on loopback, and print what visitors saw.
+[group('show')]
+demo port="8080": _test-image
+    @just _rig demo --root '{{ root }}/.demo' --port {{ port }}
+
+# Remove the demo: its containers, volumes, images and files.
+[group('show')]
+demo-down: _test-image
+    @just _rig demo-down --root '{{ root }}/.demo'
+
+# Swap 20 times under 200 requests a second and measure: just bench --swaps 5 --rate 100
+[group('show')]
+bench *arguments: _test-image
+    @just _rig bench --root '{{ root }}/.bench' --port 8090 "$@"
+
+# --- Production, on the server ---------------------------------------------------------------------
+
+# Deploy the remote's main branch, or a REF, without losing a request.
+[group('production')]
+deploy *arguments:
+    {{ utility }} deploy "$@"
+
+# Who gets the traffic, what runs, what was deployed.
+[group('production')]
+status *arguments:
+    {{ utility }} status "$@"
+
+# Purge the CDN.
+[group('production')]
+purge_cache:
+    @echo "purge_cache is not there yet. In the CDN's dashboard: purge /static/ and /media/ by hand." >&2
+    @exit 1
+
+# --- Development -----------------------------------------------------------------------------------
+
+# Start the local site (http://localhost:8000) and the docs (http://localhost:8001).
+[group('development')]
+up *arguments: _base-images
+    docker compose up --detach --wait "$@"
+
+# Stop the local site; data stays.
+[group('development')]
+down *arguments:
+    docker compose down "$@"
+
+# Follow the logs of all services, or of those named.
+[group('development')]
+logs *services:
+    docker compose logs --follow --tail 100 "$@"
+
+# A Python shell with the models.
+[group('development')]
+console:
+    docker compose run --rm utility python manage.py shell
+
+# A shell in the utility container.
+[group('development')]
+shell:
+    docker compose run --rm utility bash
+
+# Any management command: just manage makemigrations
+[group('development')]
+manage *arguments:
+    {{ utility }} "$@"
+
+# Serve the docs alone, with live reload, on http://localhost:8001.
+[group('development')]
+docs: _base-images
+    docker compose up docs
+
+# Pin all dependencies anew, with hashes.
+[group('development')]
+requirements: _test-image
+    docker run --rm --volume '{{ root }}:/src' --workdir /src {{ test_image }} requirements/compile
+
+# --- Checking --------------------------------------------------------------------------------------
+
+# Lint, types, unit, integration and end-to-end tests, in one go with one summary.
+[group('checking')]
+test *arguments: _test-image
+    @just _in-test-image tests/run "$@"
+
+# Lint and types only.
+[group('checking')]
+lint: _test-image
+    @just _in-test-image tests/run lint
+
+# Format the code in place.
+[group('checking')]
+fmt: _test-image
+    docker run --rm --volume '{{ root }}:/src' --workdir /src --user "$(id -u):$(id -g)" \
+        --env RUFF_NO_CACHE=true {{ test_image }} sh -c 'ruff check --fix --quiet .; ruff format .'
+
+# --- Behind the scenes -----------------------------------------------------------------------------
+
+# Official base images are pulled; where no registry is in reach, stand-ins are built.
+_base-images:
+    @docker/standins/ensure
+
+_test-image: _base-images
+    @echo "test image: building (cached layers are used)"
+    @docker build --quiet --target test --tag {{ test_image }} '{{ root }}' >/dev/null
+
+_rig *arguments:
+    @just _in-test-image python -m tests.rig --source '{{ root }}' "$@"
+
+# The engine is the host's; the repository is at its own path, because Compose hands paths to the
+# engine; the host's network, because the stacks publish on loopback.
+_in-test-image *command:
+    #!/bin/sh
+    set -eu
+    [ -t 1 ] && tty=--tty || tty=
+    exec docker run --rm --init $tty --network host \
+        --volume /var/run/docker.sock:/var/run/docker.sock \
+        --volume '{{ root }}:{{ root }}' --env SOURCE='{{ root }}' --env SECRET_KEY=test-only \
+        --env GIT_CONFIG_COUNT=1 --env GIT_CONFIG_KEY_0=safe.directory --env GIT_CONFIG_VALUE_0='*' \
+        {{ test_image }} "$@"

@@ -1,0 +1,73 @@
+"""One production stack for all end-to-end tests: the real engine, the real compose file, real
+requests through real Caddy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rig.load import Traffic, visitors
+from tests.rig.stack import Result, ScratchStack, free_port
+
+RATE = 40.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            # A deadline that means "hung": the first of them builds images.
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[ScratchStack]:
+    """Deployed once, on an empty database, with the command that every later deployment uses."""
+    source = os.environ.get("SOURCE")
+    if not source:
+        pytest.fail("These tests drive the Docker engine of the host: run them as `just test`.")
+    root = Path(source, ".cache", "e2e")
+    stack = ScratchStack(
+        root,
+        project="changeover-e2e",
+        port=free_port(),
+        settings={"OPS_SETTLE_SECONDS": "0.5", "OPS_START_SECONDS": "15"},
+    )
+    stack.destroy()
+    try:
+        stack.create(Path(source))
+        stack.compose("build", "utility", seconds=1800)
+        stack.first = stack.deploy()
+        yield stack
+    finally:
+        stack.destroy()
+
+
+@dataclass
+class Scene:
+    """A deployment under traffic, and how things were before it."""
+
+    stack: ScratchStack
+    before: dict[str, Any]
+    traffic: Traffic
+
+    def history(self, result: Result) -> dict[str, Any]:
+        """The row that the history has of a deployment."""
+        number = result.event("ended")["deployment"]
+        rows = self.stack.status()["deployments"]
+        return next(row for row in rows if row["id"] == number)
+
+
+@pytest.fixture
+def scene(stack: ScratchStack) -> Iterator[Scene]:
+    """Visitors come for as long as the test lasts; whatever happens, none may notice."""
+    before = stack.status()
+    assert before["problems"] == [], before["problems"]
+    with visitors(stack.port, rate=RATE, slow_rate=1.0) as traffic:
+        yield Scene(stack, before, traffic)
+    assert len(traffic.requests) > 20
+    assert not traffic.failed, traffic.failed[:5]

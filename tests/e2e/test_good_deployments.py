@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.e2e.conftest import Scene
+from tests.rig.report import Ledger
+from tests.rig.stack import ScratchStack, run
+
+
+def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: ScratchStack) -> None:
+    assert stack.first.code == 0, stack.first.output
+    assert stack.first.event("planned")["live_release"] == ""
+    steps = [e["step"] for e in stack.first.events if e["event"] == "step_succeeded"]
+    assert steps == [
+        *("fetch", "build", "preflight", "migrate", "static", "start", "workers"),
+        *("swap", "retire", "prune"),
+    ]
+    assert stack.status()["live"] == "green"
+
+
+def test_a_deployment_moves_all_traffic_and_loses_and_doubles_nothing(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    sha = stack.commit("A new heading", _new_heading)
+
+    result = stack.deploy()
+
+    assert result.code == 0, result.output
+    now = stack.status()
+    assert now["front_door"]["release"] == sha
+    assert now["live"] != scene.before["live"]
+    assert now["services"]["django-q"]["release"] == sha
+    row = scene.history(result)
+    assert (row["status"], row["release"], row["exit_code"]) == ("succeeded", sha, 0)
+    assert run(["git", "rev-parse", "HEAD"], cwd=stack.site).output.strip() == sha
+
+
+def test_posts_and_their_tasks_are_each_counted_once_across_a_deployment(
+    stack: ScratchStack,
+) -> None:
+    from tests.rig.load import visitors
+
+    with visitors(stack.port, rate=60.0) as traffic:
+        assert stack.deploy().code == 0
+
+    assert traffic.posted
+    ledger = Ledger.of(stack, traffic)
+    assert (ledger.lost, ledger.doubled, ledger.tasks_lost) == (0, 0, 0)
+
+
+def test_the_old_colour_is_kept_as_a_warm_standby(stack: ScratchStack, scene: Scene) -> None:
+    result = stack.deploy()
+
+    assert result.code == 0
+    old = scene.before["live"]
+    after = stack.status()["colors"][old]
+    assert after["status"] == "running"
+    assert after["started_at"] == scene.before["colors"][old]["started_at"]
+    assert after["in_flight"] == 0
+
+
+def test_the_old_colour_is_stopped_when_no_standby_is_wanted(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    result = stack.deploy(options=("-e", "OPS_KEEP_STANDBY=false"))
+
+    assert result.code == 0
+    assert stack.status()["colors"][scene.before["live"]]["status"] == "exited"
+
+
+def test_an_image_that_exists_is_not_built_again(stack: ScratchStack, scene: Scene) -> None:
+    result = stack.deploy()
+
+    assert result.event("step_succeeded", step="build")["summary"] == "its image is there already"
+
+
+def test_a_branch_a_tag_and_a_short_sha_can_be_deployed(stack: ScratchStack, scene: Scene) -> None:
+    sha = stack.commit("On a branch", lambda project: None, branch="feature/x")
+    run(["git", "tag", "v1.0", sha], cwd=stack.work)
+    run(["git", "push", "--quiet", "origin", "v1.0"], cwd=stack.work)
+
+    for ref in ("feature/x", "v1.0", sha[:8]):
+        result = stack.deploy(ref)
+        assert result.code == 0, result.output
+        assert result.event("planned")["release"] == sha
+
+
+def test_a_migration_is_applied_once_before_the_candidate_starts(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    stack.commit("A new column", _new_column)
+
+    result = stack.deploy()
+
+    assert result.code == 0, result.output
+    assert result.event("step_succeeded", step="migrate")["summary"] == "1 applied"
+
+
+def test_old_images_go_and_those_in_use_stay(stack: ScratchStack, scene: Scene) -> None:
+    shas = [stack.commit(f"Release {n}", lambda project: None) for n in range(3)]
+    for sha in shas:
+        assert stack.deploy(sha, options=("-e", "OPS_KEEP_RELEASES=2")).code == 0
+
+    tags = run(["docker", "image", "ls", "--format", "{{.Tag}}", stack.project]).output.split()
+    assert {t for t in tags if len(t) == 40} == set(shas[1:])
+    assert {t for t in tags if t.startswith("utility-")} == {f"utility-{s}" for s in shas[1:]}
+    assert {"blue", "green", "worker", "utility"} <= set(tags)
+
+
+def test_the_plan_says_what_would_happen_and_changes_nothing(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    sha = stack.commit("To be planned", lambda project: None)
+    images = images_of(stack)
+
+    result = stack.manage("deploy", "--plan", "--format", "json")
+
+    plan = json.loads(result.output)
+    assert result.code == 0
+    assert (plan["release"], plan["image_exists"]) == (sha, False)
+    assert plan["candidate"] != scene.before["live"]
+    assert plan["steps"][0] == "fetch"
+    after = stack.status()
+    assert after["colors"] == {**scene.before["colors"], **_only_in_flight(after)}
+    assert after["deployments"][0]["id"] == scene.before["deployments"][0]["id"]
+    assert images_of(stack) == images
+
+
+def test_the_checkout_keeps_its_owner(stack: ScratchStack, scene: Scene) -> None:
+    stack.commit("As somebody else", lambda project: None)
+    run(["chown", "--recursive", "4321:4321", str(stack.site)])
+    try:
+        assert stack.deploy().code == 0
+        owners = {path.lstat().st_uid for path in stack.site.rglob("*")}
+    finally:
+        run(["chown", "--recursive", "0:0", str(stack.site)])
+    assert owners == {4321}
+
+
+def images_of(stack: ScratchStack) -> list[str]:
+    listing = ["docker", "image", "ls", "--format", "{{.Tag}} {{.ID}}", stack.project]
+    return sorted(run(listing).output.splitlines())
+
+
+def _only_in_flight(status: dict) -> dict:
+    return {
+        color: {**state, "in_flight": state["in_flight"]}
+        for color, state in status["colors"].items()
+    }
+
+
+def _new_heading(project: Path) -> None:
+    page = project / "apps/home/templates/home/index.html"
+    page.write_text(page.read_text().replace("</h1>", " and all</h1>", 1))
+
+
+def _new_column(project: Path) -> None:
+    (project / "apps/home/migrations/0002_mood.py").write_text(
+        "from django.db import migrations, models\n\n\n"
+        "class Migration(migrations.Migration):\n"
+        '    dependencies = [("home", "0001_initial")]\n'
+        "    operations = [\n"
+        '        migrations.AddField("message", "mood", models.CharField('
+        'max_length=10, blank=True, default="", db_default="")),\n'
+        "    ]\n"
+    )
+    models = project / "apps/home/models.py"
+    text = models.read_text()
+    models.write_text(
+        text.replace(
+            "    name = models.CharField",
+            '    mood = models.CharField(max_length=10, blank=True, default="", db_default="")\n'
+            "    name = models.CharField",
+            1,
+        )
+    )

@@ -1,0 +1,311 @@
+"""The real Caddy with the real Caddyfile, between visitors and two small servers.
+
+Of the file only what cannot be on every machine is replaced: directories, and ports that need root
+or are taken. Upstreams keep their names (Caddy counts requests by them): a name server of our own
+knows them, as Docker's does in production, and forgets the name of a service that is down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Self, cast
+
+from apps.ops.colors import Color
+from apps.ops.edge.files import Edge
+from tests.conftest import HUNG_SECONDS, free_port, wait_until
+
+ROOT = Path(__file__).parents[3]
+HOST = "site.test"
+ADDRESSES = {"django-a": "127.0.0.2", "django-b": "127.0.0.3"}
+
+
+@dataclass
+class Response:
+    status: int
+    body: str
+    headers: dict[str, str]
+
+    @property
+    def color(self) -> str:
+        return self.headers.get("x-color", "")
+
+
+class NameServer:
+    """Answers A queries for the names it knows, over UDP, like the engine's own."""
+
+    def __init__(self) -> None:
+        self.known = dict(ADDRESSES)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return "{}:{}".format(*self._socket.getsockname())
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                query, client = self._socket.recvfrom(512)
+                self._socket.sendto(self._answer(query), client)
+
+    def _answer(self, query: bytes) -> bytes:
+        labels, at = [], 12
+        while length := query[at]:
+            labels.append(query[at + 1 : at + 1 + length].decode())
+            at += 1 + length
+        question = query[12 : at + 5]
+        (kind,) = struct.unpack_from("!H", query, at + 1)
+        address = self.known.get(".".join(labels))
+        # Flags: a response, recursion available; NXDOMAIN for a name that is not known.
+        flags = 0x8180 if address else 0x8183
+        answers = b""
+        if address and kind == 1:
+            answers = struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(address)
+        counts = struct.pack("!HHHHH", flags, 1, 1 if answers else 0, 0, 0)
+        return query[:2] + counts + question + answers
+
+
+class Upstream(ThreadingHTTPServer):
+    """A colour: says who it is and what it was asked; `/hang` answers when `release` is set."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, service: str, port: int) -> None:
+        super().__init__((ADDRESSES[service], port), _Colour)
+        self.color = Color.BLUE if service == "django-a" else Color.GREEN
+        self.release = Event()
+        self._connections: set[socket.socket] = set()
+        Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def stop(self) -> None:
+        """As a process that ends: nobody listens any more, and kept connections are closed."""
+        self.release.set()
+        self.shutdown()
+        self.server_close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Colour(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server = cast("Upstream", self.server)
+        length = int(self.headers.get("Content-Length", "0"))
+        received = len(self.rfile.read(length)) if length else 0
+        if self.path == "/hang":
+            server.release.wait(HUNG_SECONDS)
+        status = int(self.path.removeprefix("/status/")) if "/status/" in self.path else 200
+        body = json.dumps(
+            {"path": self.path, "headers": self.headers.items(), "received": received}
+        ).encode()
+        self.send_response(status)
+        self.send_header("X-Color", server.color)
+        self.send_header("Content-Length", str(len(body)))
+        if self.path == "/framed":
+            self.send_header("X-Frame-Options", "SAMEORIGIN")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@dataclass
+class FrontDoor:
+    directory: Path
+    port: int = field(default_factory=free_port)
+    probe_port: int = field(default_factory=free_port)
+    upstreams: dict[str, Upstream] = field(default_factory=dict)
+
+    def start(self) -> Self:
+        for name in ("edge", "static", "media", "data"):
+            (self.directory / name).mkdir()
+        self.names = NameServer()
+        self._upstream_port = _port_free_on_all(ADDRESSES.values())
+        for service in ADDRESSES:
+            self.bring_up(service)
+        caddyfile = self.directory / "Caddyfile"
+        caddyfile.write_text(self._rendered())
+        environment = {
+            **os.environ,
+            "SITE_HOST": HOST,
+            "SITE_SCHEME": "http",
+            "XDG_DATA_HOME": str(self.directory / "data"),
+            "XDG_CONFIG_HOME": str(self.directory / "data"),
+        }
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", _caddy(), "run", "--config", str(caddyfile)]
+                + ["--adapter", "caddyfile"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until(self._answers)
+        except AssertionError:
+            raise RuntimeError((self.directory / "log").read_text()) from None
+        return self
+
+    def stop(self) -> None:
+        for upstream in self.upstreams.values():
+            upstream.stop()
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.names.close()
+
+    @property
+    def edge(self) -> Edge:
+        return Edge(self.directory / "edge")
+
+    @property
+    def admin(self) -> Path:
+        return self.directory / "admin.sock"
+
+    @property
+    def probe_address(self) -> str:
+        return f"127.0.0.1:{self.probe_port}"
+
+    def bring_up(self, service: str) -> None:
+        self.names.known[service] = ADDRESSES[service]
+        self.upstreams[service] = Upstream(service, self._upstream_port)
+
+    def take_down(self, service: str, *, forget: bool = False) -> None:
+        """Its process ends; with `forget` its container is gone too, and with it its name."""
+        self.upstreams.pop(service).stop()
+        if forget:
+            del self.names.known[service]
+
+    def log(self) -> list[dict[str, Any]]:
+        lines = (self.directory / "log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def access_log(self, path: str) -> list[dict[str, Any]]:
+        """The entries of one path; waits for the first."""
+
+        def entries() -> list[dict[str, Any]]:
+            return [
+                entry
+                for entry in self.log()
+                if entry.get("logger", "").startswith("http.log.access")
+                and entry["request"]["uri"].partition("?")[0] == path
+            ]
+
+        wait_until(entries)
+        return entries()
+
+    def get(
+        self,
+        path: str = "/",
+        *headers: tuple[str, str],
+        host: str = HOST,
+        method: str = "GET",
+        body: bytes | None = None,
+        probe: bool = False,
+    ) -> Response:
+        """As it stands there: nothing of the path is normalised, headers may come twice."""
+        port = self.probe_port if probe else self.port
+        connection = HTTPConnection("127.0.0.1", port, timeout=HUNG_SECONDS)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", host)
+            for name, value in headers:
+                connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            if body is not None:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.send(body)
+            return _read(connection.getresponse())
+        finally:
+            connection.close()
+
+    def color(self, *headers: tuple[str, str]) -> str:
+        return self.get("/", *headers).color
+
+    def _rendered(self) -> str:
+        text = (ROOT / "docker/caddy/Caddyfile").read_text()
+        replaced = {
+            "admin unix//run/caddy/admin.sock": f"admin unix/{self.admin}\n\thttp_port {self.port}",
+            "http://:2020": f"http://:{self.probe_port}",
+            "{args[1]}:8000": f"{{args[1]}}:{self._upstream_port}",
+            "transport http {": f"transport http {{\n\t\t\tresolvers {self.names.address}",
+            "root * /etc/caddy": f"root * {ROOT / 'docker/caddy'}",
+            "/srv/edge": str(self.directory / "edge"),
+            "/srv/static": str(self.directory / "static"),
+            "/srv/media": str(self.directory / "media"),
+        }
+        for old, new in replaced.items():
+            assert old in text, f"the Caddyfile has no {old} any more"
+            # Not in its comments.
+            text = re.sub(rf"(?m)^([^#\n]*){re.escape(old)}", lambda m, new=new: m[1] + new, text)
+        return text
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError((self.directory / "log").read_text())
+        try:
+            return self.get("/.edge", probe=True).status == 200
+        except OSError:
+            return False
+
+
+def _read(response: HTTPResponse) -> Response:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Response(response.status, response.read().decode(errors="replace"), headers)
+
+
+def _caddy() -> str:
+    found = shutil.which("caddy")
+    assert found, "there is no caddy here: copy it from the image caddy:2 (/usr/bin/caddy)"
+    return found
+
+
+def _port_free_on_all(addresses: Any) -> int:
+    while True:
+        port = free_port()
+        try:
+            for address in addresses:
+                with socket.socket() as probe:
+                    probe.bind((address, port))
+        except OSError:
+            continue
+        return port
+
+
+def in_background(act: Callable[[], object]) -> Thread:
+    thread = Thread(target=act)
+    thread.start()
+    return thread

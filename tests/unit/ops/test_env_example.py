@@ -1,0 +1,107 @@
+"""`.env.example` tells of every variable there is, and of no other; one name has one default."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from apps.ops.conf import OpsSettings
+
+ROOT = Path(__file__).parents[3]
+# What a login shell or Compose's own run knows.
+OF_THE_SHELL = {"PWD", "USER", "SUDO_USER", "SSH_CONNECTION"}
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def code(name: str) -> str:
+    return "\n".join(line.partition("#")[0] for line in text(name).splitlines())
+
+
+EXAMPLE = {
+    match[1]: match[2]
+    for match in re.finditer(r"^#?([A-Z_]+)=(.*)$", text(".env.example"), re.MULTILINE)
+}
+READERS = {
+    "OpsSettings": set(OpsSettings.variables()),
+    "config/settings.py": set(re.findall(r'\benv\.\w+\(\s*"(\w+)"', code("config/settings.py"))),
+    "config/gunicorn.conf.py": set(
+        re.findall(r'environ\.get\("(\w+)"', code("config/gunicorn.conf.py"))
+    ),
+    "compose.prod.yml": set(re.findall(r"(?<!\$)\$\{(\w+)", code("compose.prod.yml"))),
+    "docker/caddy/Caddyfile": set(re.findall(r"\{\$(\w+)", code("docker/caddy/Caddyfile"))),
+}
+# What the compose file or the image gives to a container is not the operator's to set.
+GIVEN = set(re.findall(r"\b([A-Z][A-Z_]+): ", code("compose.prod.yml"))) | {
+    name
+    for line in re.findall(r"^ENV (.*)$", text("Dockerfile"), re.MULTILINE)
+    for name in re.findall(r"(\w+)=", line)
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "variable"),
+    [
+        (reader, variable)
+        for reader, variables in READERS.items()
+        for variable in sorted(variables - GIVEN - OF_THE_SHELL)
+    ],
+)
+def test_a_variable_that_is_read_is_described(reader: str, variable: str) -> None:
+    assert variable in EXAMPLE, f"{reader} reads {variable}"
+
+
+@pytest.mark.parametrize("variable", EXAMPLE)
+def test_a_variable_that_is_described_is_read(variable: str) -> None:
+    assert any(variable in variables for variables in READERS.values())
+
+
+def test_the_readers_are_really_looked_at() -> None:
+    assert all(len(variables) >= 2 for variables in READERS.values()), READERS
+
+
+@pytest.mark.parametrize("variable", sorted(OpsSettings.variables().keys() & EXAMPLE.keys()))
+def test_the_default_that_is_described_is_the_one_in_the_code(variable: str) -> None:
+    default = OpsSettings.variables()[variable]
+    described = EXAMPLE[variable]
+    if not described:
+        return  # Required, or filled in by the compose file.
+    match default:
+        case bool():
+            assert described == str(default).lower()
+        case int() | float():
+            assert described == f"{default:g}"
+        case tuple():
+            assert described == ",".join(default)
+        case _:
+            assert described == str(default)
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("compose.prod.yml", r"(?<!\$)\$\{(\w+):-([^$}]*)\}"),
+        ("docker/caddy/Caddyfile", r"\{\$(\w+):([^}]*)\}"),
+        ("config/gunicorn.conf.py", r'environ\.get\("(\w+)", "([^"]*)"\)'),
+        ("config/settings.py", r'\benv\.\w+\(\s*"(\w+)", default="?([^"\[\]()=]+)"?\)'),
+    ],
+)
+def test_a_default_that_stands_elsewhere_too_is_the_same_one(file: str, pattern: str) -> None:
+    found = re.findall(pattern, code(file))
+    assert found
+
+    for variable, default in found:
+        if EXAMPLE.get(variable) and "HTTPS_ONLY" not in default and "DEBUG" not in default:
+            assert EXAMPLE[variable].lower() == default.lower().replace("_", ""), variable
+
+
+def test_what_is_required_is_what_the_stack_cannot_do_without() -> None:
+    required = re.findall(r"^([A-Z_]+)=$", text(".env.example"), re.MULTILINE)
+
+    assert required == ["SECRET_KEY", "POSTGRES_PASSWORD", "SITE_HOST"]
+    demanded = re.findall(r"\$\{(\w+):\?", text("compose.prod.yml"))
+    assert set(demanded) | {"SECRET_KEY"} == set(required)
