@@ -14,7 +14,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
 
 DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY").strip()  # A file ends with a newline.
+# Empty, a deployment can still say and record that it is missing. (A file ends with a newline.)
+SECRET_KEY = env.str("SECRET_KEY", default="").strip()
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
 # What this process is: baked into the image (RELEASE) and said by the compose file (COLOR, ROLE).

@@ -20,8 +20,9 @@ def workers_run() -> bool:
 
     A count and no more: whether tasks come back is what a canary task tells.
     """
-    processes = [p for p in Path("/proc").iterdir() if p.name.isdigit()]
-    return sum(b"qcluster" in _command(p) for p in processes) >= 5
+    commands = [_command(p) for p in Path("/proc").iterdir() if p.name.isdigit()]
+    # Docker's init has the whole command as its arguments and is none of them.
+    return sum(c.startswith(b"python") and b"qcluster" in c for c in commands) >= 5
 
 
 def _command(process: Path) -> bytes:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import environ
 
+# Where the image has what collectstatic made: a deployment reads it there.
+IMAGE_STATIC = "/app/staticfiles"
+
 
 def _env(name: str, default: object) -> Any:
     return field(default=default, metadata={"env": name})
@@ -54,6 +57,9 @@ class OpsSettings:
     drain_seconds: float = _env("OPS_DRAIN_SECONDS", 40.0)
 
     # What the compose file and gunicorn are told; here so that checks can hold them together.
+    web_workers: int = _env("WEB_WORKERS", 2)
+    web_threads: int = _env("WEB_THREADS", 16)
+    postgres_max_connections: int = _env("POSTGRES_MAX_CONNECTIONS", 200)
     web_request_seconds: int = _env("WEB_REQUEST_SECONDS", 30)
     web_graceful_seconds: int = _env("WEB_GRACEFUL_SECONDS", 35)
     web_stop_grace_seconds: int = _env("WEB_STOP_GRACE_SECONDS", 45)

@@ -24,7 +24,7 @@ class OpsError(Exception):
 
 
 class StepFailed(OpsError):
-    """A step failed before traffic moved; what was done is undone."""
+    """A step failed. Before the swap what was done is undone, after it this is a warning."""
 
 
 class SwappedBack(OpsError):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from apps.ops.errors import OpsError
+
 HIDDEN = "•••"
 # Shorter values ("yes", "1") stand in too many innocent lines.
 MIN_LENGTH = 6
@@ -39,6 +41,11 @@ class Redactor:
                 spans.append((start, start + len(value)))
                 start = text.find(value, start + 1)
         return _hide(text, sorted(spans))
+
+    def clean_error(self, error: OpsError) -> None:
+        error.found = self.clean(error.found)
+        error.output = self.clean(error.output)
+        error.next = self.clean(error.next)
 
 
 def _hide(text: str, spans: list[tuple[int, int]]) -> str:

@@ -81,7 +81,7 @@ class Checkout:
         Raises:
             Refused: no such commit.
         """
-        name = ref or self.branch
+        name = self.branch if ref is None else ref
         candidates = [f"refs/remotes/{self.remote}/{name}", f"refs/tags/{name}"]
         if _SHA.fullmatch(name):
             candidates.append(name)

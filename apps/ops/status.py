@@ -52,7 +52,9 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
 
     Takes PROBE_SECONDS and a little, however much of the stack is hung.
     """
-    edge, engine = Edge(settings.edge_dir), Engine(settings.project)
+    edge = Edge(settings.edge_dir)
+    edge.forget_old_previews()
+    engine = Engine(settings.project, seconds=PROBE_SECONDS)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=8) as pool:
         front_door = pool.submit(
@@ -78,13 +80,20 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
             "Postgres does not answer: no history. Next: docker compose ps --all postgres"
         )
     problems += _problems(live, maintenance, answer, colors, services)
+    deploying = lock.holder(settings.state_dir)
+    for row in deployments or []:
+        if row.status == Deployment.Status.RUNNING and deploying is None:
+            problems.append(
+                f"Deployment #{row.pk} says that it runs and nobody runs it: its process was "
+                "killed. Next: manage.py deploy   # it puts things in order first"
+            )
     return Status(
         live=live,
         maintenance=maintenance,
         front_door=answer,
         colors=colors,
         services=services,
-        deploying=lock.holder(settings.state_dir),
+        deploying=deploying,
         deployments=deployments or [],
         problems=problems,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.rig.load import Traffic, visitors
-from tests.rig.stack import Result, ScratchStack, free_port
+from tests.rig.stack import Result, ScratchStack, free_port, project_of
 
 RATE = 40.0
 
@@ -33,7 +33,7 @@ def stack() -> Iterator[ScratchStack]:
     root = Path(source, ".cache", "e2e")
     stack = ScratchStack(
         root,
-        project="changeover-e2e",
+        project=project_of("changeover-e2e", root),
         port=free_port(),
         settings={"OPS_SETTLE_SECONDS": "0.5", "OPS_START_SECONDS": "15"},
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Scene
+from tests.e2e.test_the_stack import one_off_containers
 from tests.rig.stack import Result, ScratchStack, run
 
 BROKEN_MIGRATION = """\
@@ -188,20 +189,7 @@ def test_a_cancelled_deployment_is_undone(stack: ScratchStack, scene: Scene) -> 
         if '"step_started"' in line and '"start"' in line:
             break
 
-    containers = run(
-        [
-            "docker",
-            "ps",
-            "--quiet",
-            "--filter",
-            f"label=com.docker.compose.project={stack.project}",
-            "--filter",
-            "label=com.docker.compose.oneoff=True",
-            "--filter",
-            "label=com.docker.compose.service=utility",
-        ]
-    ).output.split()
-    run(["docker", "kill", "--signal", signal.SIGTERM.name, *containers])
+    run(["docker", "kill", "--signal", signal.SIGTERM.name, *one_off_containers(stack)])
     deployment.communicate(timeout=300)
 
     assert deployment.returncode == 130

@@ -98,6 +98,54 @@ def test_both_colours_down_gives_visitors_a_503_that_says_when_to_come_back(
     assert any("its container does not run" in problem for problem in status["problems"])
 
 
+def test_compose_in_a_subfolder_does_not_take_the_local_file_for_productions(
+    stack: ScratchStack,
+) -> None:
+    argv = ["docker", "compose", "config", "--quiet"]
+
+    assert run(argv, cwd=stack.site, check=False).code == 0
+    assert run(argv, cwd=stack.site / "apps", check=False).code != 0
+
+
+def test_a_deployment_that_was_killed_is_said_to_be_dead_and_the_next_one_puts_it_right(
+    stack: ScratchStack,
+) -> None:
+    deployment = stack.start_manage("deploy", "--format", "json")
+    assert deployment.stdout
+    for line in deployment.stdout:
+        if '"step_started"' in line and '"start"' in line:
+            break
+    run(["docker", "kill", *one_off_containers(stack)])
+    deployment.communicate(timeout=60)
+
+    status = stack.status()
+    assert status["deploying"] is None
+    assert any("its process was killed" in problem for problem in status["problems"])
+
+    assert stack.deploy().code == 0
+    after = stack.status()
+    assert after["problems"] == []
+    assert [d["status"] for d in after["deployments"][:2]] == ["succeeded", "interrupted"]
+
+
+def test_a_preview_shows_the_standby_to_whoever_has_its_address(stack: ScratchStack) -> None:
+    stack.deploy()
+    standby = {"blue": "green", "green": "blue"}[stack.status()["live"]]
+
+    result = stack.manage("preview", standby)
+    token = result.output.partition("ops-preview=")[2].split()[0]
+
+    def color(*headers: tuple[str, str]) -> str | None:
+        connection = HTTPConnection("127.0.0.1", stack.port, timeout=30)
+        connection.request("GET", "/", headers={"Host": "localhost", **dict(headers)})
+        return connection.getresponse().getheader("X-Color")
+
+    assert result.code == 0
+    assert color(("Cookie", f"ops-preview={token}")) == standby
+    assert color() != standby
+    assert stack.manage("preview", "red").code == 2
+
+
 def test_after_a_reboot_the_same_colour_serves_again(stack: ScratchStack) -> None:
     live = stack.status()["live"]
     stack.compose("stop")
@@ -108,6 +156,12 @@ def test_after_a_reboot_the_same_colour_serves_again(stack: ScratchStack) -> Non
     status = stack.status()
     assert status["live"] == live
     assert status["front_door"]["status"] == 200
+
+
+def one_off_containers(stack: ScratchStack) -> list[str]:
+    labels = [f"project={stack.project}", "service=utility", "oneoff=True"]
+    flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
+    return run(["docker", "ps", "--quiet", *flags]).output.split()
 
 
 def live_service(stack: ScratchStack) -> str:

@@ -10,9 +10,8 @@ from apps.ops.edge.probe import ask
 from apps.ops.stack.engine import Engine
 from tests.rig.load import percentile, visitors
 from tests.rig.report import Ledger, Swap, describe
-from tests.rig.stack import ScratchStack, run
+from tests.rig.stack import ScratchStack, project_of, run
 
-PROJECT = "changeover-bench"
 WARM_UP_SECONDS = 5.0
 STEADY_SECONDS = 15.0
 BETWEEN_SECONDS = 2.0
@@ -22,7 +21,7 @@ START_SECONDS = 60.0
 def bench(source: Path, root: Path, port: int, *, swaps: int, rate: float, settle: float) -> int:
     stack = ScratchStack(
         root,
-        project=PROJECT,
+        project=project_of("changeover-bench", root),
         port=port,
         settings={"OPS_SETTLE_SECONDS": f"{settle:g}", "OPS_SMOKE_PATHS": "/,/about/"},
     )

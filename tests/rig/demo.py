@@ -8,9 +8,8 @@ from time import sleep, time
 
 from tests.rig.load import visitors
 from tests.rig.report import Ledger, Swap, describe
-from tests.rig.stack import Result, ScratchStack, is_free
+from tests.rig.stack import Result, ScratchStack, is_free, project_of
 
-PROJECT = "changeover-demo"
 RATE = 100.0
 WARM_UP_SECONDS = 3.0
 STEADY_SECONDS = 10.0
@@ -20,7 +19,10 @@ SETTLE_SECONDS = 2.0
 
 def demo(source: Path, root: Path, port: int) -> int:
     stack = ScratchStack(
-        root, project=PROJECT, port=port, settings={"OPS_SMOKE_PATHS": "/,/about/"}
+        root,
+        project=project_of("changeover-demo", root),
+        port=port,
+        settings={"OPS_SMOKE_PATHS": "/,/about/"},
     )
     if root.exists():
         _say("Removing the demo that is still there.")
@@ -72,7 +74,7 @@ def demo(source: Path, root: Path, port: int) -> int:
 
 
 def demo_down(root: Path) -> int:
-    ScratchStack(root, project=PROJECT, port=0, settings={}).destroy()
+    ScratchStack(root, project=project_of("changeover-demo", root), port=0, settings={}).destroy()
     _say("The demo is gone: its containers, volumes, network, images and files.")
     return 0
 

@@ -3,6 +3,7 @@ file on loopback ports, deployed from a bare repository that stands in for the t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -201,6 +202,11 @@ def run(
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def project_of(name: str, root: Path) -> str:
+    """A project name that is this clone's alone: another clone's stack is not ours to touch."""
+    return f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
 
 
 def free_port() -> int:

@@ -13,11 +13,13 @@ from django.core.files.storage import FileSystemStorage
 from django.db.utils import load_backend
 from django.utils.module_loading import import_string
 
-from apps.ops.deploys.steps.static import IMAGE_STATIC
+from apps.ops.conf import IMAGE_STATIC
 
 # Where compose.prod.yml mounts the volume that Caddy serves uploads from.
 MEDIA_VOLUME = "/srv/media"
 OUTSIDE_IMAGES = "unreleased"
+# django-q2's guard, monitor and pusher; health questions; a deployment; psql on a bad night.
+OTHER_CONNECTIONS = 20
 SESSIONS = "django.contrib.sessions.backends"
 CACHES_OF_ONE_CONTAINER = ("LocMemCache", "FileBasedCache", "DummyCache")
 
@@ -45,6 +47,16 @@ def database(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             "Postgres each one fails a request.",
             hint='Set "CONN_HEALTH_CHECKS": True.',
             id="ops.E032",
+        )
+    ops = settings.OPS
+    needed = 2 * ops.web_workers * ops.web_threads + ops.worker_processes + OTHER_CONNECTIONS
+    if needed > ops.postgres_max_connections:
+        yield checks.Error(
+            f"Two colours with {ops.web_workers} x {ops.web_threads} web threads each, the worker "
+            f"and the tools can want {needed} connections, and POSTGRES_MAX_CONNECTIONS is "
+            f"{ops.postgres_max_connections}: in a deployment visitors would get errors.",
+            hint=f"Set POSTGRES_MAX_CONNECTIONS to {needed} or more, and recreate postgres.",
+            id="ops.E037",
         )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +10,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
 from apps.ops.deploys.watch import Watch
 from apps.ops.edge.files import Edge
-from apps.ops.errors import Refused
+from apps.ops.errors import Cancelled, Refused
 from apps.ops.processes import Say
 from apps.ops.source import Checkout
 from apps.ops.stack.compose import Compose
@@ -37,7 +39,24 @@ class Deploy:
     swapped_at: datetime | None = None
     moved_back: bool = False
     drained_at: datetime | None = None
+    cancelled: Cancelled | None = None
+    is_whole: bool = False
     _plan: Plan | None = None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """What is in here is not cut in the middle: a cancellation comes at its end.
+
+        Compose, ended between creating a container and giving it its name, leaves one that the
+        undoing stumbles over.
+        """
+        self.is_whole = True
+        try:
+            yield
+        finally:
+            self.is_whole = False
+        if self.cancelled:
+            raise self.cancelled
 
     @property
     def plan(self) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic, sleep
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
@@ -19,6 +20,10 @@ from apps.ops.source import Commit
 
 OUTPUT_LINES = 200
 OUTPUT_CHARACTERS = 50_000
+WRITE_SECONDS = 5
+# How it ended is worth waiting for a restart of Postgres.
+LAST_WORD_SECONDS = 15.0
+RETRY_SECONDS = 0.5
 
 
 def prepare() -> None:
@@ -49,11 +54,11 @@ def close_interrupted() -> int:
     Step.objects.filter(deployment__in=running, status=Step.Status.RUNNING).update(
         status=Step.Status.FAILED, finished_at=now, summary="its process ended without a word"
     )
-    return running.update(
-        status=Deployment.Status.INTERRUPTED,
-        finished_at=now,
-        error="Its process ended without a word; the next deployment found it.",
-    )
+    found = "Its process ended without a word; the next deployment found it."
+    ended = {"status": Deployment.Status.INTERRUPTED, "finished_at": now}
+    return running.filter(swapped_at__isnull=True).update(**ended, error=found) + running.filter(
+        swapped_at__isnull=False
+    ).update(**ended, error=f"{found} It was after the swap: its release was live.")
 
 
 def begin(*, ref: str, requested_by: str, requested_from: str) -> Deployment:
@@ -162,7 +167,8 @@ class History(Listener):
                 error=f"{error.found}\n\n{error.output}".strip() if error else "",
                 traffic=error.traffic[:300] if error else "",
                 next=error.next[:300] if error else "",
-            )
+            ),
+            patience=LAST_WORD_SECONDS,
         )
 
     def _end_step(self, status: str, summary: str) -> None:
@@ -177,17 +183,31 @@ class History(Listener):
         self._step = None
         self._output.clear()
 
-    def _write(self, write: Callable[[], object]) -> None:
-        for attempt in (1, 2):
+    def _write(self, write: Callable[[], object], *, patience: float = 0.0) -> None:
+        """Write, and once more on a new connection; for `patience` seconds again and again."""
+        deadline = monotonic() + patience
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with transaction.atomic():
+                    _set_deadline()
                     write()
                 return
             except DatabaseError:
                 # A connection that broke (a restart of Postgres) is replaced once.
                 connection.close()
-                if attempt == 2:
+                if attempt > 1 and monotonic() > deadline:
                     self.lost += 1
+                    return
+                if attempt > 1:
+                    sleep(RETRY_SECONDS)
+
+
+def _set_deadline() -> None:
+    # A lock that somebody holds in these tables must not hold up a deployment.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = '{WRITE_SECONDS}s'")
 
 
 def _release(commit: Commit) -> Release:

@@ -17,7 +17,7 @@ _MIGRATION = re.compile(r"(?:^|/)(\w+)/migrations/(?!__init__)(\w+)\.py$")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`live_release` is "" when nothing runs in the live colour: a first deploy, or it is gone."""
+    """`live_release` is "" when the live colour has no container: a first deployment."""
 
     commit: Commit
     live: Color
@@ -41,7 +41,7 @@ def make_plan(ref: str | None, *, checkout: Checkout, engine: Engine, edge: Edge
     commit = checkout.commit(checkout.resolve(ref))
     live = edge.live()
     service = engine.service(live.service)
-    live_release = service.release if service and service.running else ""
+    live_release = service.release if service else ""
     commits, total = checkout.commits_between(live_release or None, commit.sha, limit=MAX_COMMITS)
     return Plan(
         commit=commit,

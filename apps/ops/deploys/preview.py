@@ -64,7 +64,7 @@ def _lines(plan: Plan, migrations: list[str] | None) -> list[str]:
     if migrations is None:
         lines.append(f"{'migrations:':<12}not known: Postgres does not answer, or is empty")
     else:
-        lines.append(f"{'migrations:':<12}{len(migrations)}")
+        lines.append(f"{'migrations:':<12}{len(migrations)} of this project's own")
         lines += [f"              {name}" for name in migrations]
     lines.append(f"{'steps:':<12}{' → '.join(step.name for step in deploy_steps())}")
     lines.append("Nothing was changed.")

@@ -36,7 +36,7 @@ def deploy(ref: str | None, *, settings: OpsSettings, presenter: Listener) -> Ou
     Returns:
         How it ended. What went wrong is in it; nothing an operator can cause is raised.
     """
-    asked = {"ref": ref or settings.branch, **Requester.now(settings).as_fields()}
+    asked = {"ref": settings.branch if ref is None else ref, **Requester.now(settings).as_fields()}
     begun = monotonic()
     try:
         with ExitStack() as stack:
@@ -57,6 +57,7 @@ def deploy(ref: str | None, *, settings: OpsSettings, presenter: Listener) -> Ou
             record = _begin(context, asked)
             return Runner(context, pipeline.deploy_steps(), record, presenter).run(asked["ref"])
     except OpsError as error:
+        Redactor.from_environment().clean_error(error)
         error.traffic = error.traffic or "Nothing was done; traffic is as it was."
         number = _record_refusal(asked, error) if isinstance(error, Busy) else None
         presenter.started(number, asked["ref"])
@@ -137,12 +138,20 @@ class Runner:
             except OpsError as failure:
                 cancellation.shield()
                 error = failure
-                self._undo(begun_steps)
+                if not self._context.swapped:
+                    self._undo(begun_steps)
+            # Its own last word must be written, too.
+            cancellation.shield()
+            return self._end(error, begun)
+
+    def _end(self, error: OpsError | None, begun: float) -> Outcome:
         outcome = self._outcome(error, monotonic() - begun)
         lost = self._history.lost
         self._history.ended(outcome)
         if self._history.lost > lost:
             outcome = self._outcome(error, monotonic() - begun)
+        if self._history.lost:
+            self._presenter.warned(outcome.warnings[-1])
         self._presenter.ended(outcome)
         return outcome
 
@@ -153,7 +162,7 @@ class Runner:
         try:
             summary = step.run(context)
         except OpsError as error:
-            self._clean(error)
+            self._redactor.clean_error(error)
             self._tell.step_failed(step.name, error, monotonic() - begun)
             if not step.after_swap:
                 raise
@@ -164,7 +173,7 @@ class Runner:
             failure = StepFailed(
                 f"{type(error).__name__}: {error}", next="report it, with this output"
             )
-            self._clean(failure)
+            self._redactor.clean_error(failure)
             self._tell.step_failed(step.name, failure, monotonic() - begun)
             if not step.after_swap:
                 raise failure from error
@@ -187,9 +196,12 @@ class Runner:
                 if step.undo(self._context):
                     self._tell.step_undone(step.name)
             except Exception as error:
-                found = error.found if isinstance(error, OpsError) else f"{error}"
+                found, output = f"{error}", ""
+                if isinstance(error, OpsError) and error.output:
+                    output = f" {error.output.splitlines()[-1]}"
                 self._context.warnings.append(
-                    f"What {step.name} did could not be undone ({found}) Next: manage.py status"
+                    f"What {step.name} did could not be undone ({found}){output} "
+                    "Next: manage.py status"
                 )
         self._tell_warnings()
 
@@ -197,11 +209,6 @@ class Runner:
         for warning in self._context.warnings[self._told_warnings :]:
             self._tell.warned(self._redactor.clean(warning))
         self._told_warnings = len(self._context.warnings)
-
-    def _clean(self, error: OpsError) -> None:
-        error.found = self._redactor.clean(error.found)
-        error.output = self._redactor.clean(error.output)
-        error.next = self._redactor.clean(error.next)
 
     def _outcome(self, error: OpsError | None, seconds: float) -> Outcome:
         context = self._context
@@ -237,6 +244,8 @@ class Runner:
 
     def _traffic(self, what: str) -> str:
         live = self._context.edge.live()
+        if self._context.swapped:
+            return f"Traffic moved to {live} and was not moved back: look at manage.py status."
         release = self._context.plan.live_release if self._context.planned else ""
         serves = f": {live} serves release {release[:12]} as before" if release else ""
         return f"{what}{serves}."
@@ -253,13 +262,18 @@ class _Cancellation:
         self._shielded = True
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        cancelled = Cancelled(
+            f"Cancelled ({signal.Signals(number).name}).", next="manage.py deploy   # when you like"
+        )
         if self._shielded or self._context.swapped_at:
             self._context.say("It is too late to cancel: finishing what was begun.")
             return
         self._shielded = True
-        raise Cancelled(
-            f"Cancelled ({signal.Signals(number).name}).", next="manage.py deploy   # when you like"
-        )
+        if self._context.is_whole:
+            self._context.cancelled = cancelled
+            self._context.say("Cancelling, when Compose has ended what it is in the middle of.")
+            return
+        raise cancelled
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from apps.ops.edge.probe import Answer, ask
 # Docker's own health check looks once in five seconds; a deploy would wait for it.
 INTERVAL_SECONDS = 0.05
 # Once it is ready, each question is work that it does beside what else runs.
-READY_INTERVAL_SECONDS = 0.25
+READY_INTERVAL_SECONDS = 0.1
 PROBE_SECONDS = 3.0
 # At once, so that every worker process gets its share.
 WARM_UP_REQUESTS = 8
@@ -30,14 +30,18 @@ class Watch:
         self._host = host
         self._warm_up: list[str] = []
         self._ready_since: float | None = None
+        self._ready_last = 0.0
         self._stop = Event()
         Thread(target=self._run, daemon=True, name="watch").start()
 
     @property
     def ready_seconds(self) -> float:
-        """For how long every answer has been 200; 0 when the last one was not."""
+        """From the first to the last of answers that were all 200; 0 when the last one was not.
+
+        An answer that is still waited for counts for nothing.
+        """
         since = self._ready_since
-        return 0.0 if since is None else monotonic() - since
+        return 0.0 if since is None else max(self._ready_last - since, 0.0)
 
     def count_anew(self, *, warm_up: Sequence[str]) -> None:
         """Let `ready_seconds` count from now on, and begin by asking for these paths a few times:
@@ -64,7 +68,9 @@ class Watch:
         self.last = answer
         if answer.status != 200:
             self._ready_since = None
-        elif self._ready_since is None:
+            return
+        self._ready_last = monotonic()
+        if self._ready_since is None:
             self._ready_since = asked
             self.ready_at = self.ready_at or datetime.now(UTC)
 

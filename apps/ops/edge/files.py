@@ -41,19 +41,26 @@ class Edge:
     @contextmanager
     def preview(self, color: Color) -> Iterator[str]:
         """A token that lets a request see this colour through the front door while this lasts."""
-        token = secrets.token_urlsafe(32)
-        file = self._directory / "preview" / color / f"t-{token}"
-        self._forget_old_previews()
-        _write(file)
+        token = self.issue_preview(color)
         try:
             yield token
         finally:
-            _remove(file)
+            _remove(self._preview(color, token))
 
-    def _forget_old_previews(self) -> None:
+    def issue_preview(self, color: Color) -> str:
+        """A token that is good until PREVIEW_SECONDS have passed and somebody forgets old ones."""
+        self.forget_old_previews()
+        token = secrets.token_urlsafe(32)
+        _write(self._preview(color, token))
+        return token
+
+    def forget_old_previews(self) -> None:
         for file in self._directory.glob("preview/*/t-*"):
             if time() - file.stat().st_mtime > PREVIEW_SECONDS:
                 _remove(file)
+
+    def _preview(self, color: Color, token: str) -> Path:
+        return self._directory / "preview" / color / f"t-{token}"
 
 
 def _write(path: Path) -> None:

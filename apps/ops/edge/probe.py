@@ -46,13 +46,14 @@ def ask(address: str, path: str, *, host: str, token: str = "", seconds: float =
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        raw = response.read(100_000)
+        # Only JSON is read: a page without an end must not hold up who asks whether it begins.
+        is_json = response.getheader("Content-Type", "") == "application/json"
         return Answer(
             response.status,
             response.getheader("X-Release", ""),
             response.getheader("X-Color", ""),
             response.reason,
-            _json(raw) if response.getheader("Content-Type", "") == "application/json" else {},
+            _json(response.read(100_000)) if is_json else {},
         )
     except (OSError, HTTPException) as error:
         return Answer(0, reason=f"no answer ({type(error).__name__}: {error})")

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Release(models.Model):
-    """A commit that was built: the code is git's, the image Docker's, this only remembers both."""
+    """A commit that was to be deployed: git has the code, Docker the image, this remembers."""
 
     sha = models.CharField("commit", max_length=40, unique=True)
     subject = models.CharField(max_length=200, blank=True)

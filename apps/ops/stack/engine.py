@@ -18,7 +18,7 @@ from docker.models.images import Image
 import docker
 from apps.ops.errors import OpsError, StepFailed
 
-API_SECONDS = 30
+API_SECONDS = 30.0
 PROJECT_LABEL = "changeover.project"
 RELEASE_LABEL = "changeover.release"
 
@@ -58,12 +58,13 @@ class Engine:
         EngineAway: the daemon does not answer, or not in time.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, *, seconds: float = API_SECONDS) -> None:
         self.project = project
+        self._seconds = seconds
 
     @cached_property
     def _client(self) -> docker.DockerClient:
-        return docker.from_env(timeout=API_SECONDS)
+        return docker.from_env(timeout=int(self._seconds))
 
     @contextmanager
     def _talking(self) -> Iterator[docker.DockerClient]:
@@ -71,7 +72,9 @@ class Engine:
             yield self._client
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _away(error) from error
-        except APIError:
+        except APIError as error:
+            if error.is_server_error():
+                raise _away(error) from error
             raise
         except DockerException as error:
             raise _away(error) from error
@@ -113,7 +116,7 @@ class Engine:
         try:
             with self._talking():
                 return container.exec_run(argv).exit_code == 0
-        except APIError:
+        except (APIError, EngineAway):
             return False  # It stopped meanwhile.
 
     def read_tree(self, image: str, path: str) -> Iterator[tuple[str, bytes]]:

@@ -284,6 +284,19 @@ def test_a_signal_before_the_swap_cancels_and_undoes(stage: Stage, number: int) 
     assert stage.deploy.edge.live() is Color.BLUE
 
 
+def test_a_signal_waits_for_what_must_not_be_cut_in_the_middle(stage: Stage) -> None:
+    def recreate(deploy: Deploy) -> None:
+        with deploy.whole():
+            send(signal.SIGTERM)(deploy)
+            stage.done.append("recreated")
+        stage.done.append("never reached")
+
+    outcome = stage.step("start", recreate).swap().go()
+
+    assert stage.done == ["start", "recreated", "undo start"]
+    assert (outcome.status, outcome.exit_code) == ("interrupted", 130)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_after_the_swap_changes_nothing(stage: Stage, number: int) -> None:
     outcome = (

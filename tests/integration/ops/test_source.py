@@ -89,7 +89,7 @@ def test_a_branch_whose_name_looks_like_a_commit_is_the_branch(
         *("a..b", "main..main", "main...main", "^main", "main^{tree}", "main:README"),
         *("main\nmain", "main ", " main", "main\t", ".", "..", "/", "//", "@", "@{u}", "*", "?"),
         *("../../heads/main", "refs/heads/main", "refs/remotes/origin/main", "origin/main"),
-        *("nowhere", "f" * 40, "0000", "x" * 5000, "mäin", "$(id)", "main;id", "'main'"),
+        *("", "nowhere", "f" * 40, "0000", "x" * 5000, "mäin", "$(id)", "main;id", "'main'"),
     ],
 )
 def test_what_is_no_ref_of_the_remote_is_refused(checkout: Checkout, ref: str) -> None:

@@ -337,6 +337,16 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
         'Set SESSION_ENGINE = "django.contrib.sessions.backends.cached_db".',
     ),
     (
+        "ops.E037",
+        ops(web_workers=8),
+        (
+            "Two colours with 8 x 16 web threads each, the worker and the tools can want 278 "
+            "connections, and POSTGRES_MAX_CONNECTIONS is 200: in a deployment visitors would get "
+            "errors."
+        ),
+        "Set POSTGRES_MAX_CONNECTIONS to 278 or more, and recreate postgres.",
+    ),
+    (
         "ops.E040",
         setting("DEBUG", True),
         (

@@ -86,7 +86,7 @@ def test_the_default_that_is_described_is_the_one_in_the_code(variable: str) -> 
     [
         ("compose.prod.yml", r"(?<!\$)\$\{(\w+):-([^$}]*)\}"),
         ("docker/caddy/Caddyfile", r"\{\$(\w+):([^}]*)\}"),
-        ("config/gunicorn.conf.py", r'environ\.get\("(\w+)", "([^"]*)"\)'),
+        ("config/gunicorn.conf.py", r'environ\.get\("(\w+)"\) or "([^"]*)"'),
         ("config/settings.py", r'\benv\.\w+\(\s*"(\w+)", default="?([^"\[\]()=]+)"?\)'),
     ],
 )

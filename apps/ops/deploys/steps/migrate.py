@@ -19,12 +19,17 @@ class Migrate(Step):
         pending = deploy.pending_migrations
         if not pending:
             return "nothing to apply"
-        lock_timeout = int(deploy.settings.lock_timeout_seconds * 1000)
+        # A migration whose client was ended must end, too: without being told to look, Postgres
+        # goes on to the end of the statement and holds its locks for as long.
+        options = (
+            f"-c lock_timeout={int(deploy.settings.lock_timeout_seconds * 1000)}"
+            " -c client_connection_check_interval=2s"
+        )
         try:
             deploy.compose(deploy.plan.commit.sha).run(
                 deploy.plan.candidate.service,
                 ["python", "manage.py", "migrate", "--noinput"],
-                env={"ROLE": "migrate", "PGOPTIONS": f"-c lock_timeout={lock_timeout}"},
+                env={"ROLE": "migrate", "PGOPTIONS": options},
                 seconds=deploy.settings.migrate_seconds,
                 say=deploy.say,
             )

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from django.db import DatabaseError
+from django.db.models import Q
+
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
+from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment
 
 
@@ -12,7 +16,13 @@ class Prune(Step):
     after_swap = True
 
     def run(self, deploy: Deploy) -> str:
-        keep = last_releases(deploy.plan.commit.sha, count=deploy.settings.keep_releases)
+        try:
+            keep = last_releases(deploy.plan.commit.sha, count=deploy.settings.keep_releases)
+        except DatabaseError as error:
+            raise StepFailed(
+                "Postgres does not answer, so it is not known which images are old.",
+                next="nothing: the next deployment prunes",
+            ) from error
         keep.add(deploy.plan.live_release)
         keep |= deploy.engine.releases_in_use()
         removed = 0
@@ -27,8 +37,12 @@ class Prune(Step):
 
 def last_releases(newest: str, *, count: int) -> set[str]:
     """The release that just went live and the `count - 1` others that last did before it."""
+    # Also one whose process was killed after the swap.
+    went_live = Q(status=Deployment.Status.SUCCEEDED) | Q(
+        status=Deployment.Status.INTERRUPTED, swapped_at__isnull=False
+    )
     shas = (
-        Deployment.objects.filter(status=Deployment.Status.SUCCEEDED, release__isnull=False)
+        Deployment.objects.filter(went_live, release__isnull=False)
         .order_by("-id")
         .values_list("release__sha", flat=True)
     )

@@ -26,7 +26,7 @@ class Retire(Step):
         old, settings = deploy.plan.live, deploy.settings
         summary = "there was no old colour"
         service = deploy.engine.service(old.service)
-        if service and service.running:
+        if service and service.status in ("running", "restarting"):
             drained = self._drain(deploy, old)
             summary = f"{old} {drained}"
             require_idle(deploy, old)
@@ -61,9 +61,9 @@ class Retire(Step):
         """The checkout, the utility image and files without a hash in their name follow what is
         live; until here they fitted the old release."""
         release = deploy.plan.commit.sha
-        deploy.engine.tag(f"{deploy.settings.project}:utility-{release}", "utility")
-        deploy.checkout.move_to(release)
         if deploy.engine.image_id(deploy.plan.live.value) is None:
             # After a first deployment: `docker compose up` wants an image for each service.
             deploy.engine.tag(f"{deploy.settings.project}:{release}", deploy.plan.live.value)
         publish(deploy.plain_static, deploy.settings.static_dir)
+        deploy.engine.tag(f"{deploy.settings.project}:utility-{release}", "utility")
+        deploy.checkout.move_to(release)

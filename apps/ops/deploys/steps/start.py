@@ -36,10 +36,12 @@ class Start(Step):
     def _start(self, deploy: Deploy) -> str:
         """The candidate's own address, once its container runs."""
         service = deploy.plan.candidate.service
+        compose = deploy.compose(deploy.plan.commit.sha)
         try:
-            deploy.compose(deploy.plan.commit.sha).recreate(
-                service, stop_seconds=deploy.settings.web_stop_grace_seconds, say=deploy.say
-            )
+            with deploy.whole():
+                compose.recreate(
+                    service, stop_seconds=deploy.settings.web_stop_grace_seconds, say=deploy.say
+                )
         except ProgramFailed as error:
             raise StepFailed(
                 f"{service} could not be started.",

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from apps.ops.conf import IMAGE_STATIC
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 
-IMAGE_STATIC = "/app/staticfiles"
 MANIFEST = "staticfiles.json"
 
 

@@ -39,7 +39,14 @@ class Swap(Step):
             )
         # Said before it is done: a signal between the two must find a deployment to be finished.
         deploy.swapped_at = datetime.now(UTC)
-        deploy.edge.point_to(plan.candidate)
+        try:
+            deploy.edge.point_to(plan.candidate)
+        except OSError as error:
+            if deploy.edge.live() is plan.live:
+                deploy.swapped_at = None
+            raise StepFailed(
+                f"The edge could not be written: {error}.", next="df -h   # is a disk full?"
+            ) from error
         if wrong := self._prove(deploy):
             deploy.edge.point_to(plan.live)
             deploy.moved_back = True

@@ -45,10 +45,10 @@ class Workers(Step):
         return True
 
     def _recreate(self, deploy: Deploy, release: str) -> None:
+        compose, grace = deploy.compose(release), deploy.settings.worker_stop_grace_seconds
         try:
-            deploy.compose(release).recreate(
-                SERVICE, stop_seconds=deploy.settings.worker_stop_grace_seconds, say=deploy.say
-            )
+            with deploy.whole():
+                compose.recreate(SERVICE, stop_seconds=grace, say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
                 f"{SERVICE} could not be started.",

@@ -14,6 +14,7 @@ from apps.ops.errors import OpsError
 from apps.ops.presenters.console import Terminal
 from apps.ops.presenters.jsonl import JsonLines
 from apps.ops.presenters.lines import Lines
+from apps.ops.redact import Redactor
 
 EXIT_CODES = """\
 exit codes:
@@ -81,6 +82,7 @@ class Command(BaseCommand):
         try:
             text = preview.describe(ref, settings=settings.OPS, as_json=as_json)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             if error.output:
                 self.stderr.write(error.output)
             self.stderr.write(f"{error.found}\nNothing was changed; traffic is as it was.")
