@@ -5,9 +5,14 @@ from apps.ops.deploys.guard import require_idle
 from apps.ops.deploys.proof import require_running, smoke, wait_until_ready
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.watch import Watch
+from apps.ops.edge.inflight import in_flight
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
 from apps.ops.stack.engine import Service
+
+# A standby that answers nothing still lingers on the connections that Caddy keeps open to it, for
+# as long as gunicorn's graceful timeout: nobody waits for that.
+IDLE_GRACE_SECONDS = 5
 
 
 class Start(Step):
@@ -39,9 +44,7 @@ class Start(Step):
         compose = deploy.compose(deploy.plan.commit.sha)
         try:
             with deploy.whole():
-                compose.recreate(
-                    service, stop_seconds=deploy.settings.web_stop_grace_seconds, say=deploy.say
-                )
+                compose.recreate(service, stop_seconds=_standby_grace(deploy), say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
                 f"{service} could not be started.",
@@ -71,3 +74,10 @@ class Start(Step):
         else:
             deploy.engine.remove(service, seconds=settings.web_stop_grace_seconds)
         return True
+
+
+def _standby_grace(deploy: Deploy) -> int:
+    """Seconds for the colour that gives way to stop in."""
+    if in_flight(deploy.settings.caddy_admin, deploy.plan.candidate) == 0:
+        return IDLE_GRACE_SECONDS
+    return deploy.settings.web_stop_grace_seconds
