@@ -54,7 +54,10 @@ class Start(Step):
         started = deploy.engine.service(service)
         if started is None or not started.address:
             require_running(deploy)
-            raise StepFailed(f"{service} has no address on the stack's network.")
+            raise StepFailed(
+                f"{service} has no address on the stack's network.",
+                next="manage.py status   # did somebody stop it? then deploy again",
+            )
         return f"{started.address}:8000"
 
     def undo(self, deploy: Deploy) -> bool:
