@@ -19,6 +19,8 @@ from django.core.cache import caches
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from apps.ops.schema.plan import is_contract_phase
+
 DEADLINE_SECONDS = 2.0
 
 
@@ -85,10 +87,14 @@ def _database() -> None:
 
 @cache
 def needed_migrations() -> frozenset[tuple[str, str]]:
-    """The migrations in this release's files, those that a squashed one replaces left out."""
+    """The migrations in this release's files that it cannot serve without.
+
+    Left out: those that a squashed one replaces, and those that are applied after the swap.
+    """
     loader = MigrationLoader(None, ignore_no_migrations=True)
     replaced = {key for migration in loader.disk_migrations.values() for key in migration.replaces}
-    return frozenset(loader.disk_migrations.keys() - replaced)
+    later = {k for k, m in loader.disk_migrations.items() if is_contract_phase(m)}
+    return frozenset(loader.disk_migrations.keys() - replaced - later)
 
 
 def _cache() -> None:

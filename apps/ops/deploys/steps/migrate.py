@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import StepFailed
@@ -7,36 +9,77 @@ from apps.ops.processes import ProgramFailed
 
 
 class Migrate(Step):
-    """Apply the release's migrations, once, in a one-off container of its image.
+    """Apply the migrations that come before the swap, once, in a one-off container of the image.
 
-    Both releases share the database from here on: migrations only expand it. `lock_timeout` keeps a
-    migration that waits for a long query from queueing the whole site behind itself.
+    Both releases share the database from here on: these migrations only expand it, unless somebody
+    let a contract one through (--maintenance, --allow-contract).
     """
 
     name = "migrate"
 
     def run(self, deploy: Deploy) -> str:
-        pending = deploy.pending_migrations
-        if not pending:
+        todo = planned(deploy, "before")
+        if not todo:
             return "nothing to apply"
-        # A migration whose client was ended must end, too: without being told to look, Postgres
-        # goes on to the end of the statement and holds its locks for as long.
-        options = (
-            f"-c lock_timeout={int(deploy.settings.lock_timeout_seconds * 1000)}"
-            " -c client_connection_check_interval=2s"
-        )
+        names = [migration["name"] for migration in todo]
+        contract = any(migration["kind"] == "contract" for migration in todo)
+        deploy.intend("migrate", contract=contract, names=names)
+        first = [] if deploy.plan.live_release else ["--first"]
         try:
-            deploy.compose(deploy.plan.commit.sha).run(
-                deploy.plan.candidate.service,
-                ["python", "manage.py", "migrate", "--noinput"],
-                env={"ROLE": "migrate", "PGOPTIONS": options},
-                seconds=deploy.settings.migrate_seconds,
-                say=deploy.say,
-            )
+            run_in_new_image(deploy, ["before", *first])
         except ProgramFailed as error:
             raise StepFailed(
-                f"The migrations failed ({len(pending)} were to be applied, from {pending[0]} on).",
+                f"The migrations failed ({len(names)} were to be applied, from {names[0]} on).",
                 output=error.output,
-                next="manage.py showmigrations   # each is a transaction: see which were applied",
+                next="manage.py showmigrations   # what is applied; the last line above says why",
             ) from error
-        return f"{len(pending)} applied"
+        return f"{len(names)} applied"
+
+    def undo(self, deploy: Deploy) -> bool:
+        """Contract migrations are reversed, for the release that goes on serving needs what they
+        took away. Those that only expanded stay: it runs on them."""
+        intended = deploy.intended("migrate")
+        if intended is None or not intended["contract"] or not deploy.plan.live_release:
+            return False
+        kinds = [migration["kind"] for migration in planned(deploy, "before")]
+        # What came before the first contract one only expanded, and may not be reversible.
+        names = intended["names"][kinds.index("contract") :]
+        try:
+            run_in_new_image(deploy, ["reverse", *names])
+        except ProgramFailed as error:
+            deploy.schema_is_new = True
+            page = " The maintenance page stays up." if deploy.options.maintenance else ""
+            raise StepFailed(
+                "The migrations could not be reversed: the schema stays as the new release wants "
+                f"it, and the live release may not run on it.{page}",
+                output=error.output,
+                next="deploy a release that runs on it, or: manage.py restore_db",
+            ) from error
+        return True
+
+
+def planned(deploy: Deploy, phase: str) -> list[dict[str, Any]]:
+    """The pending migrations of a phase, as the preflight saw them."""
+    migrations = (deploy.intended("preflight") or {}).get("migrations", [])
+    return [migration for migration in migrations if migration["phase"] == phase]
+
+
+def run_in_new_image(deploy: Deploy, arguments: list[str]) -> None:
+    """Run `apply_migrations` in the new release's image, in a colour's place.
+
+    Raises:
+        ProgramFailed: its last line says why.
+    """
+    color = deploy.plan.candidate
+    # Undoing the start may have given the colour's name back to the standby's image.
+    deploy.engine.tag(f"{deploy.settings.project}:{deploy.plan.commit.sha}", color.value)
+    deploy.compose(deploy.plan.commit.sha).run(
+        color.service,
+        ["python", "manage.py", "apply_migrations", *arguments],
+        # A migration whose client was ended must end, too: without being told to look, Postgres
+        # goes on to the end of the statement and holds its locks for as long.
+        env={"ROLE": "migrate", "PGOPTIONS": "-c client_connection_check_interval=2s"},
+        labels={"changeover.deployment": deploy.uid},
+        seconds=deploy.settings.migrate_seconds,
+        say=deploy.say,
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
-from apps.ops.processes import ProgramFailed
+from apps.ops.processes import ProgramFailed, Say
 
 BASE_SERVICES = ("postgres", "redis", "caddy")
 CHECK_SECONDS = 60.0
@@ -16,10 +16,6 @@ class Preflight(Step):
     """Everything that can be known to fail before anything is touched, asked in the new image."""
 
     name = "preflight"
-
-    def __init__(self) -> None:
-        self._tag: str | None = None
-        self._before: str | None = None
 
     def run(self, deploy: Deploy) -> str:
         plan, settings = deploy.plan, deploy.settings
@@ -35,12 +31,13 @@ class Preflight(Step):
         self._bring_up_what_is_down(deploy)
 
         # From here on the idle colour's name means the new image; its container is not touched yet.
-        self._tag = plan.candidate.value
-        self._before = deploy.engine.image_id(self._tag)
-        deploy.engine.tag(f"{settings.project}:{plan.commit.sha}", self._tag)
+        tag = plan.candidate.value
+        deploy.intend("preflight", tag=tag, before=deploy.engine.image_id(tag))
+        deploy.engine.tag(f"{settings.project}:{plan.commit.sha}", tag)
 
         report = self._ask(deploy)
-        deploy.pending_migrations = report["migrations"]
+        migrations = report["migrations"]
+        deploy.intend("preflight", migrations=migrations, known=report["known"])
         for warning in report["warnings"]:
             deploy.say(f"warning: {warning}")
         if errors := report["errors"]:
@@ -49,7 +46,12 @@ class Preflight(Step):
                 output="\n".join(errors),
                 next="manage.py check --deploy   # in that release, with this .env",
             )
-        count = len(deploy.pending_migrations)
+        for migration in migrations:
+            show(migration, deploy.say)
+        _require_order(report["refusals"])
+        if plan.live_release and not (deploy.options.maintenance or deploy.options.allow_contract):
+            require_expanding(migrations)
+        count = len(migrations)
         return f"checks passed, {count} migration{'' if count == 1 else 's'} to apply"
 
     def _bring_up_what_is_down(self, deploy: Deploy) -> None:
@@ -70,8 +72,10 @@ class Preflight(Step):
         try:
             output = deploy.compose(deploy.plan.commit.sha).run(
                 service,
-                ["python", "manage.py", "preflight"],
+                ["python", "manage.py", "preflight"]
+                + ([] if deploy.plan.live_release else ["--first"]),
                 env={"ROLE": "preflight"},
+                labels={"changeover.deployment": deploy.uid},
                 seconds=CHECK_SECONDS,
                 say=lambda line: None,
                 merge_stderr=False,
@@ -92,10 +96,49 @@ class Preflight(Step):
         return report
 
     def undo(self, deploy: Deploy) -> bool:
-        if self._tag is None:
+        intended = deploy.intended("preflight")
+        if intended is None:
             return False
-        if self._before:
-            deploy.engine.tag(self._before, self._tag)
+        if intended["before"] and deploy.engine.has_image(intended["before"]):
+            deploy.engine.tag(intended["before"], intended["tag"])
         else:
-            deploy.engine.untag(self._tag)
+            deploy.engine.untag(intended["tag"])
         return True
+
+
+def show(migration: dict[str, Any], say: Say) -> None:
+    """Say what a migration of the report is, with its SQL, and what is wrong with it."""
+    when = " (after the swap)" if migration["phase"] == "after" else ""
+    back = "" if migration["reversible"] else ", irreversible"
+    say(f"{migration['name']}: {migration['kind']}{back}{when}")
+    for line in migration["sql"]:
+        say(f"    {line}")
+    for operation in migration["operations"]:
+        if operation["kind"] != "expand":
+            say(f"  {operation['kind']}: {operation['what']}: {operation['why']}")
+            say(f"    {operation['advice']}")
+
+
+def _require_order(refusals: list[str]) -> None:
+    if refusals:
+        raise Refused(
+            refusals[0],
+            output="\n".join(refusals[1:]),
+            next="change the migrations, commit, and deploy again   # docs/migrations.md",
+        )
+
+
+def require_expanding(migrations: list[dict[str, Any]]) -> None:
+    """Raises Refused when one would break the live release, which serves until the swap."""
+    breaking = [m for m in migrations if m["phase"] == "before" and m["kind"] == "contract"]
+    if not breaking:
+        return
+    first = breaking[0]
+    operation = next(o for o in first["operations"] if o["kind"] == "contract")
+    others = [m["name"] for m in breaking[1:]]
+    raise Refused(
+        f"{first['name']} breaks the live release ({operation['what']}): {operation['why']}. "
+        f"{operation['advice']}.",
+        output=f"So do {', '.join(others)}." if others else "",
+        next="split it and deploy again, or accept a pause: manage.py deploy --maintenance",
+    )

@@ -3,26 +3,33 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
-from django.core.management.base import BaseCommand
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
+from django.core.management.base import BaseCommand, CommandParser
+
+from apps.ops.schema.plan import report
 
 
 class Command(BaseCommand):
     help = (
         "What a deployment asks of a new release in its own image before anything is touched: "
-        "Django's deployment checks, and the migrations it would apply. Prints one line of JSON."
+        "Django's deployment checks, and what its migrations would do to the live database. Prints "
+        "one line of JSON."
     )
     requires_system_checks = []
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--first",
+            action="store_true",
+            help="No release is live: everything is applied before the swap.",
+        )
+
+    def handle(self, *args: Any, first: bool, **options: Any) -> None:
         found = checks.run_checks(include_deployment_checks=True, databases=["default"])
-        executor = MigrationExecutor(connection)
-        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        report = {
+        answer = {
             "errors": [str(message) for message in found if message.is_serious()],
             "warnings": [str(m) for m in found if m.level >= checks.WARNING and not m.is_serious()],
-            "migrations": [f"{migration.app_label}.{migration.name}" for migration, _ in plan],
+            **report(large=settings.OPS.large_table_rows, first=first).as_dict(),
         }
-        self.stdout.write(json.dumps(report))
+        self.stdout.write(json.dumps(answer))
