@@ -1,0 +1,45 @@
+"""Caddy's access log: one JSON object a line, with the colour that answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from apps.ops.colors import Color
+
+# What deployments and checks call themselves: they are not visitors.
+OUR_AGENT = "changeover"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A visitor's request that a colour answered, or that Caddy had to answer for it.
+
+    `ended_at` is in seconds since 1970, `seconds` is how long it took.
+    """
+
+    ended_at: float
+    color: Color
+    status: int
+    seconds: float
+
+    @property
+    def is_error(self) -> bool:
+        return self.status >= 500
+
+
+def parse(line: bytes) -> Entry | None:
+    """None for what is not a visitor's request to a colour: other lines, files, the maintenance
+    page, our own probes, or half a line."""
+    if b"http.log.access" not in line or b'"color"' not in line:
+        return None
+    try:
+        said = json.loads(line)
+        agents = said["request"].get("headers", {}).get("User-Agent", [])
+        if OUR_AGENT in agents:
+            return None
+        return Entry(
+            float(said["ts"]), Color(said["color"]), int(said["status"]), float(said["duration"])
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
