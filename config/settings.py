@@ -112,6 +112,8 @@ Q_CLUSTER = {
     "name": "site",
     # The database keeps the queue: a task is lost with neither the worker nor Redis.
     "orm": "default",
+    # In the order they came; a deployment's canary goes first.
+    "broker_class": "apps.ops.broker.FirstInFirstOut",
     "workers": OPS.worker_processes,
     # Everything prefetched is run before a worker stops: no more than there are hands for.
     "queue_limit": OPS.worker_processes,

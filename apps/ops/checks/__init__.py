@@ -5,7 +5,7 @@ What a development machine may have otherwise is only asked with `--deploy`, as 
 the new release's own image.
 
     E001-E007, W001-W004   timeouts.py   what must be shorter than what
-    E010-E014              tasks.py      django-q2
+    E010-E015              tasks.py      django-q2
     E020-E025, W005        requests.py   the way of a request to Django
     E030-E037, W006-W007   state.py      what two colours share
     E040-E042              keys.py       secrets

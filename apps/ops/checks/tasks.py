@@ -46,6 +46,14 @@ def queue(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             id="ops.E013",
         )
 
+    if q.get("orm") and not any(q.get(b) for b in BROKERS if b != "orm"):
+        yield checks.Error(
+            'Q_CLUSTER has no "broker_class": tasks are taken in no order, and the canary of a '
+            "deployment would wait behind all that are queued.",
+            hint='Set "broker_class": "apps.ops.broker.FirstInFirstOut".',
+            id="ops.E015",
+        )
+
 
 def sync(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     if settings.Q_CLUSTER.get("sync"):

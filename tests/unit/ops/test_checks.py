@@ -164,12 +164,21 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
     ),
     (
         "ops.E010",
-        lambda project: project.without_q("orm"),
+        q(orm=None, broker_class=None),
         (
             'Q_CLUSTER has no "orm": tasks would be queued in Redis, which is a cache here and '
             "forgets."
         ),
         'Set "orm": "default", so that the database keeps them.',
+    ),
+    (
+        "ops.E015",
+        lambda project: project.without_q("broker_class"),
+        (
+            'Q_CLUSTER has no "broker_class": tasks are taken in no order, and the canary of a '
+            "deployment would wait behind all that are queued."
+        ),
+        'Set "broker_class": "apps.ops.broker.FirstInFirstOut".',
     ),
     (
         "ops.E011",

@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings as site
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
+from apps.ops.deploys.static_files import forget, missing, remember, remembered, unnamed
 from apps.ops.deploys.steps.static import MANIFEST, hashed_names, publish
 
 CSS, LOGO = "site.3f2c9a17d04b.css", "img/logo.0123456789ab.svg"
@@ -99,3 +100,35 @@ def test_what_a_killed_publication_left_behind_is_not_in_the_way(tmp_path: Path)
     publish({CSS: b"whole"}, tmp_path)
 
     assert everything(tmp_path) == {CSS: b"whole"}
+
+
+def test_what_a_release_named_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
+    remember(tmp_path, "new", [LOGO, CSS])
+    remember(tmp_path, "old", [])
+
+    assert remembered(tmp_path) == {"new": {CSS, LOGO}, "old": set()}
+
+    forget(tmp_path, "old")
+    forget(tmp_path, "old")
+    assert remembered(tmp_path).keys() == {"new"}
+
+
+def test_nothing_is_remembered_before_the_first_release(tmp_path: Path) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / ".killed.new").write_text("[")
+
+    assert remembered(tmp_path) == {}
+
+
+def test_only_what_no_kept_release_names_is_unnamed() -> None:
+    names = {"old": {"a", "b"}, "older": {"a", "c"}, "live": {"b"}}
+
+    assert unnamed(names, {"live"}) == {"a", "c"}
+    assert unnamed(names, {"live", "old", "unknown"}) == {"c"}
+    assert unnamed({}, set()) == set()
+
+
+def test_missing_are_the_names_without_a_file(tmp_path: Path) -> None:
+    publish({CSS: b"a"}, tmp_path)
+
+    assert missing([LOGO, CSS], tmp_path) == [LOGO]

@@ -4,13 +4,16 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.static_files import forget, remember, remembered, unnamed
 from apps.ops.deploys.steps.base import Step
+from apps.ops.deploys.steps.static import check_old_assets, files_of, hashed_names
 from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment
 
 
 class Prune(Step):
-    """Remove the images of old releases: ours only, and none that is in use or the way back."""
+    """Remove the images and hashed files of old releases: ours only, and none that is in use or the
+    way back. Before that, see that what the kept ones need is there."""
 
     name = "prune"
     after_swap = True
@@ -20,11 +23,12 @@ class Prune(Step):
             keep = last_releases(deploy.plan.commit.sha, count=deploy.settings.keep_releases)
         except DatabaseError as error:
             raise StepFailed(
-                "Postgres does not answer, so it is not known which images are old.",
+                "Postgres does not answer, so it is not known which releases are old.",
                 next="nothing: the next deployment prunes",
             ) from error
         keep.add(deploy.plan.live_release)
         keep |= deploy.engine.releases_in_use()
+        deploy.warnings += check_old_assets(deploy, keep)
         removed = 0
         for release, tags in deploy.engine.releases_with_images().items():
             if release not in keep:
@@ -32,7 +36,32 @@ class Prune(Step):
                     deploy.engine.untag(tag)
                 deploy.say(f"removed the image of {release[:12]}")
                 removed += 1
-        return f"{removed} old image{'' if removed == 1 else 's'} removed"
+        files = remove_old_files(deploy, keep)
+        return (
+            f"{removed} old image{'' if removed == 1 else 's'} and "
+            f"{files} static file{'' if files == 1 else 's'} removed"
+        )
+
+
+def remove_old_files(deploy: Deploy, keep: set[str]) -> int:
+    """Remove the hashed files that only releases outside `keep` name; how many there were."""
+    settings = deploy.settings
+    names = remembered(settings.state_dir)
+    if not names.keys() - keep:
+        return 0
+    # One from before names were written down: what it names is only known to its image.
+    for release in (keep & deploy.engine.releases_with_images().keys()) - names.keys():
+        names[release] = hashed_names(files_of(deploy, release))
+        remember(settings.state_dir, release, names[release])
+    removed = 0
+    for name in unnamed(names, keep):
+        path = settings.static_dir / name
+        removed += path.exists()
+        path.unlink(missing_ok=True)
+    # After the files: killed in between, the next deployment still knows them.
+    for release in names.keys() - keep:
+        forget(settings.state_dir, release)
+    return removed
 
 
 def last_releases(newest: str, *, count: int) -> set[str]:

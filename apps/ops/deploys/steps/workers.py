@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
+from django.db.utils import Error as DatabaseProblem
+
+from apps.ops import canary
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import StepFailed
@@ -10,6 +13,7 @@ from apps.ops.processes import ProgramFailed
 SERVICE = "django-q"
 TAG = "worker"
 HEALTH_CHECK = ["python", "docker/healthcheck.py"]
+LOOK_SECONDS = 0.1
 
 
 class Workers(Step):
@@ -17,28 +21,37 @@ class Workers(Step):
 
     name = "workers"
 
-    def __init__(self) -> None:
-        self._acted = False
-        self._image: str | None = None
-        self._release = ""
-
     def run(self, deploy: Deploy) -> str:
-        release = deploy.plan.commit.sha
-        before = deploy.engine.service(SERVICE)
-        self._image = before.image if before else None
-        self._release = before.release if before else ""
-        self._acted = True
-        deploy.engine.tag(f"{deploy.settings.project}:{release}", TAG)
-        self._recreate(deploy, release)
+        commit = deploy.plan.commit
+        # Run again after a kill, what runs now may be ours already.
+        if deploy.intended(self.name) is None:
+            before = deploy.engine.service(SERVICE)
+            deploy.intend(
+                self.name,
+                image=before.image if before else None,
+                release=before.release if before else "",
+            )
+        deploy.engine.tag(f"{deploy.settings.project}:{commit.sha}", TAG)
+        self._recreate(deploy, commit.sha)
+        # At once: before the new worker boots and fetches tasks that the canary would wait for.
+        sent = canary.send()
         self._wait(deploy)
-        return f"{SERVICE} runs {deploy.plan.commit.short}"
+        return f"{SERVICE} runs {commit.short}, {self._came_back(deploy, sent)}"
 
     def undo(self, deploy: Deploy) -> bool:
-        if not self._acted:
+        before = deploy.intended(self.name)
+        if before is None:
             return False
-        if self._image and self._release:
-            deploy.engine.tag(self._image, TAG)
-            self._recreate(deploy, self._release)
+        try:
+            canary.forget()
+        except DatabaseProblem:
+            deploy.say("a canary task may be left in the queue; the next worker runs it")
+        deploy.engine.remove_strays(SERVICE)
+        if before["image"] and before["release"]:
+            deploy.engine.tag(before["image"], TAG)
+            now = deploy.engine.service(SERVICE)
+            if now is None or not now.running or now.image != before["image"]:
+                self._recreate(deploy, before["release"])
         else:
             deploy.engine.remove(SERVICE, seconds=deploy.settings.worker_stop_grace_seconds)
             deploy.engine.untag(TAG)
@@ -59,14 +72,50 @@ class Workers(Step):
     def _wait(self, deploy: Deploy) -> None:
         deadline = monotonic() + deploy.settings.start_seconds
         while not deploy.engine.succeeds(SERVICE, HEALTH_CHECK):
-            service = deploy.engine.service(SERVICE)
-            crashed = service is None or not service.running or service.restarts
-            if crashed or monotonic() > deadline:
-                raise StepFailed(
-                    f"{SERVICE} crashed."
-                    if crashed
-                    else f"{SERVICE} was not healthy within {deploy.settings.start_seconds:g} s.",
-                    output=deploy.engine.logs(SERVICE, lines=30),
-                    next="mend the release and deploy again; its last lines are above",
+            _require_running(deploy)
+            if monotonic() > deadline:
+                raise _failed(
+                    deploy, f"{SERVICE} was not healthy within {deploy.settings.start_seconds:g} s."
                 )
-            sleep(0.1)
+            sleep(LOOK_SECONDS)
+
+    def _came_back(self, deploy: Deploy, sent: canary.Canary) -> str:
+        begun = monotonic()
+        try:
+            release = canary.wait(
+                sent,
+                seconds=deploy.settings.canary_seconds,
+                look=lambda: _require_running(deploy),
+            )
+        except canary.Unknown:
+            # A release from before there were canaries, gone back to.
+            return "healthy by its processes; its release has no canary task"
+        except canary.Lost as error:
+            raise _failed(deploy, error.found) from error
+        if release != deploy.plan.commit.sha:
+            raise _failed(
+                deploy,
+                f"A canary task came back from release {release[:12]}: another worker takes tasks "
+                "from this queue, or the image was built without RELEASE.",
+            )
+        return f"a canary task came back {monotonic() - begun:.1f} s after it was healthy"
+
+
+class WorkersAfter(Workers):
+    """The same after the swap, for a rollback: traffic first, and what fails is a warning."""
+
+    after_swap = True
+
+
+def _require_running(deploy: Deploy) -> None:
+    service = deploy.engine.service(SERVICE)
+    if service is None or not service.running or service.restarts:
+        raise _failed(deploy, f"{SERVICE} crashed.")
+
+
+def _failed(deploy: Deploy, found: str) -> StepFailed:
+    return StepFailed(
+        found,
+        output=deploy.engine.logs(SERVICE, lines=30),
+        next="mend the release and deploy again; its last lines are above",
+    )
