@@ -39,10 +39,20 @@ class Busy(OpsError):
     exit_code = 4
 
 
+class Frozen(OpsError):
+    """Deployments are frozen."""
+
+    exit_code = 4
+
+
 class Refused(OpsError):
     """A gate says no: an unknown or dirty ref, a failed check, no room."""
 
     exit_code = 5
+
+
+class Interrupted(OpsError):
+    """Its process ended without a word, and another one undid it."""
 
 
 class Cancelled(OpsError):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
-from apps.ops.deploys.lock import FILE, deploy_lock, holder
+from apps.ops.deploys.lock import FILE, Holding, deploy_lock, held_by, holder
 from apps.ops.errors import Busy, OpsError
 
 HOLD = """
@@ -41,6 +42,16 @@ def held_by_another_process(state: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+HOLD_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from apps.ops.deploys.lock import deploy_lock, holder
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+with deploy_lock(Path(sys.argv[1]), holder="ada"):
+    assert holder(Path(sys.argv[1])) == "unknown"
+"""
+
+
 def try_to_deploy(state: Path) -> None:
     with deploy_lock(state, holder="ada deploys main"):
         pass
@@ -56,6 +67,52 @@ def test_a_second_deployment_is_told_who_deploys(tmp_path: Path) -> None:
             "Another deployment is running: grace deploys main, since "
         )
         assert (holder(tmp_path) or "").startswith("grace deploys main, since ")
+
+
+def test_who_holds_it_says_where_it_can_be_found(tmp_path: Path) -> None:
+    with deploy_lock(tmp_path, holder="ada", uid="20261123T120000-abcdef"):
+        held = held_by(tmp_path)
+
+    assert held is not None
+    assert (held.uid, held.what) == ("20261123T120000-abcdef", "deploy")
+    assert (held.container, held.pid) == (socket.gethostname(), os.getpid())
+    assert held_by(tmp_path) is None
+
+
+def test_a_shorter_name_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    with deploy_lock(tmp_path, holder="a" * 300):
+        pass
+
+    with deploy_lock(tmp_path, holder="ada"):
+        assert (holder(tmp_path) or "").startswith("ada, since ")
+        assert len((tmp_path / FILE).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("before", ["", '{"holder": "grace"}'])
+def test_a_disk_that_takes_no_name_does_not_keep_from_holding_the_lock(
+    tmp_path: Path, before: str
+) -> None:
+    (tmp_path / FILE).write_text(before)
+
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD_ON_A_FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"holder": "ada"}', "\x00" * 10])
+def test_of_a_record_that_cannot_be_read_nothing_is_known(tmp_path: Path, text: str) -> None:
+    with deploy_lock(tmp_path, holder="ada"):
+        (tmp_path / FILE).write_text(text)
+
+        assert held_by(tmp_path) == Holding()
+        assert holder(tmp_path) == "unknown"
 
 
 def test_the_kernel_frees_the_lock_of_a_holder_that_was_killed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -46,13 +47,104 @@ def test_blue_is_live_through_its_absence(tmp_path: Path, edge: Edge) -> None:
     edge.point_to(Color.BLUE)
 
     assert edge.live() is Color.BLUE
-    assert everything(tmp_path) == []
+    assert everything(tmp_path) == ["live/.green"]
+
+
+def test_to_blue_and_back_to_green_needs_no_room_on_the_disk(tmp_path: Path, edge: Edge) -> None:
+    edge.point_to(Color.GREEN)
+    inode = (tmp_path / "live" / "green").stat().st_ino
+
+    edge.point_to(Color.BLUE)
+    edge.point_to(Color.GREEN)
+
+    assert (tmp_path / "live" / "green").stat().st_ino == inode
+    assert everything(tmp_path) == ["live/green"]
+
+
+def test_what_is_moved_by_hand_counts_and_is_moved_on_from(tmp_path: Path, edge: Edge) -> None:
+    green = tmp_path / "live" / "green"
+    edge.point_to(Color.GREEN)
+    green.unlink()
+    assert edge.live() is Color.BLUE
+    edge.point_to(Color.BLUE)
+    edge.point_to(Color.GREEN)
+    edge.point_to(Color.BLUE)
+    green.touch()
+    assert edge.live() is Color.GREEN
+
+    edge.point_to(Color.GREEN)
+    edge.point_to(Color.BLUE)
+
+    assert everything(tmp_path) == ["live/.green"]
+
+
+@pytest.fixture
+def nothing_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(directory: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "_fsync_directory", fail)
+
+
+@pytest.mark.usefixtures("nothing_syncs")
+def test_a_swap_that_was_made_and_could_not_be_synced_was_made(tmp_path: Path, edge: Edge) -> None:
+    (tmp_path / "live").mkdir()
+
+    for color in (Color.GREEN, Color.BLUE, Color.GREEN):
+        edge.point_to(color)
+        assert edge.live() is color
+
+
+def test_a_swap_that_could_not_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "edge").write_text("a file")
+
+    with pytest.raises(OSError, match="edge"):
+        Edge(tmp_path / "edge").point_to(Color.GREEN)
 
 
 def test_maintenance_is_a_file_too(tmp_path: Path, edge: Edge) -> None:
-    (tmp_path / "maintenance").touch()
+    edge.maintenance_on(by="ada", reason="new disks", deployment="7")
 
     assert edge.in_maintenance()
+    assert everything(tmp_path) == ["maintenance"]
+    page = edge.maintenance()
+    assert page is not None
+    assert (page.by, page.reason, page.deployment) == ("ada", "new disks", "7")
+    assert abs(page.since.timestamp() - time()) < 60
+
+    edge.maintenance_off()
+    assert edge.maintenance() is None
+    assert everything(tmp_path) == []
+
+
+def test_a_page_that_is_up_gets_another_name_and_keeps_its_time(tmp_path: Path, edge: Edge) -> None:
+    (tmp_path / "maintenance").touch()
+    os.utime(tmp_path / "maintenance", (86400, 86400))
+
+    edge.maintenance_on(by="grace", reason="it takes longer")
+
+    page = edge.maintenance()
+    assert page is not None
+    assert (page.by, page.since.timestamp()) == ("grace", 86400)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "back at nine", "[]", "{}", '{"by": 1}', "null", "\x00"]
+)
+def test_a_page_that_was_put_up_by_hand_is_up(tmp_path: Path, edge: Edge, text: str) -> None:
+    (tmp_path / "maintenance").write_text(text)
+
+    page = edge.maintenance()
+
+    assert edge.in_maintenance()
+    assert page is not None
+    assert (page.by, page.reason, page.deployment) == ("", "", "")
+
+
+def test_to_take_down_a_page_that_is_not_up_does_nothing(edge: Edge) -> None:
+    edge.maintenance_off()
+
+    assert not edge.in_maintenance()
 
 
 @given(st.lists(st.sampled_from(Color)))
@@ -65,8 +157,9 @@ def test_whatever_is_pointed_to_in_whatever_order_the_last_one_is_live_and_no_ot
         edge.point_to(color)
         assert Edge(directory).live() is color
 
+    seen_by_caddy = [name for name in everything(directory) if name != "live/.green"]
     expected = colors[-1] if colors else Color.BLUE
-    assert everything(directory) == (["live/green"] if expected is Color.GREEN else [])
+    assert seen_by_caddy == (["live/green"] if expected is Color.GREEN else [])
 
 
 def test_what_a_killed_swap_left_behind_neither_counts_nor_is_in_the_way(
@@ -82,7 +175,7 @@ def test_what_a_killed_swap_left_behind_neither_counts_nor_is_in_the_way(
 
 
 def test_a_swap_is_on_the_disk_before_it_is_seen_and_the_directory_after(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
 
@@ -99,7 +192,9 @@ def test_a_swap_is_on_the_disk_before_it_is_seen_and_the_directory_after(
     edge.point_to(Color.GREEN)
     monkeypatch.undo()
 
-    assert order[:3] == ["fsync .green.new", "rename .green.new", "fsync live"]
+    assert order[-3:] == ["fsync .green.new", "rename .green.new", "fsync live"]
+    # What keeps a directory that is made is its parent.
+    assert order[-4] == f"fsync {tmp_path.name}"
 
 
 @pytest.fixture
@@ -126,7 +221,7 @@ def test_readers_see_the_file_or_not_and_never_under_another_name_that_caddy_kno
         edge.point_to(Color.GREEN)
         edge.point_to(Color.BLUE)
 
-    assert seen_meanwhile <= {"green", ".green.new"}
+    assert seen_meanwhile <= {"green", ".green", ".green.new"}
 
 
 def test_a_preview_lasts_as_long_as_it_is_used(tmp_path: Path, edge: Edge) -> None:
