@@ -1,0 +1,388 @@
+"""Putting a backup back: into a new database, which takes the old one's name when it is whole.
+
+Both renames are one transaction, so at every moment exactly one whole database has the name. The
+old one is kept under another.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+
+import psycopg
+from django.conf import settings as django_settings
+from django.db import DatabaseError, connections
+from psycopg import errors, sql
+
+from apps.ops.backups import files, keep, server
+from apps.ops.backups.files import BackupFile
+from apps.ops.backups.take import take
+from apps.ops.conf import OpsSettings
+from apps.ops.errors import OpsError, Refused, StepFailed
+from apps.ops.models import Backup
+from apps.ops.processes import ProgramFailed, Say, run
+
+SWAP_SECONDS = 15.0
+LONGEST_NAME = 63
+
+
+@dataclass(kw_only=True)
+class Restored:
+    """What came of it. `kept_as` is "" when there was no database before.
+
+    `missing` are the migrations that the old database had and this one has not.
+    """
+
+    database: str
+    kept_as: str
+    safety: str = ""
+    missing: list[str] = field(default_factory=list)
+    media_kept_in: str = ""
+
+
+def find(settings: OpsSettings, wanted: str) -> BackupFile:
+    """A backup by its name, its number in the history, or "latest".
+
+    Raises:
+        Refused: there is no such backup.
+        OpsError: a number was given, and Postgres does not answer.
+    """
+    there = files.finished(settings.backup_dir)
+    if wanted == "latest" and there:
+        return there[0]
+    names = {wanted, f"{wanted}.dump"}
+    if wanted.isdecimal():
+        try:
+            names |= set(Backup.objects.filter(pk=int(wanted)).values_list("name", flat=True))
+        except DatabaseError as error:
+            raise OpsError(
+                "Postgres has the numbers of the backups, and does not answer.",
+                next="manage.py backup_db --list   # the names",
+            ) from error
+    for file in there:
+        if file.name in names:
+            return file
+    raise Refused(
+        f"There is no backup {wanted!r} in {settings.backup_dir}.",
+        next="manage.py backup_db --list   # what there is",
+    )
+
+
+def check(file: BackupFile, *, media: bool) -> None:
+    """Read the files and compare their checksums.
+
+    Raises:
+        Refused: a file is not what it was when the backup was taken, or not there.
+    """
+    wanted = [(file.path, file.sha256)]
+    if media:
+        if not file.media_sha256:
+            raise Refused(
+                f"{file.name} has no uploads.", next="leave out --media, or choose another backup"
+            )
+        wanted.append((file.media, file.media_sha256))
+    for path, digest in wanted:
+        try:
+            found = files.sha256(path)
+        except OSError as error:
+            raise Refused(
+                f"{path.name} cannot be read: {error}.", next="manage.py backup_db --list"
+            ) from error
+        if found != digest:
+            raise Refused(
+                f"{path.name} is damaged: its SHA-256 is not the one in "
+                f"{files.sums_of(file.path).name}. Nothing was touched.",
+                next="manage.py backup_db --list   # choose another one",
+            )
+
+
+def size_of_database() -> int | None:
+    """In bytes; None when there is no such database.
+
+    Raises:
+        OpsError: Postgres does not answer.
+    """
+    with _explained(), server.connect() as postgres:
+        row = postgres.execute(
+            "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", [server.name()]
+        ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def restore(
+    settings: OpsSettings,
+    file: BackupFile,
+    *,
+    requested_by: str,
+    media: bool,
+    safety: bool,
+    say: Say,
+) -> Restored:
+    """Replace the database by a backup. Only under the deploy lock.
+
+    Args:
+        media: the uploads, too.
+        safety: take a backup of what is there first.
+
+    Raises:
+        Refused: the backup is damaged.
+        OpsError: it failed. The database is the old one, and so are the uploads unless it says so.
+    """
+    check(file, media=media)
+    name = server.name()
+    now = datetime.now(UTC)
+    stamp = f"{now:%Y%m%d_%H%M%S}"
+    result = Restored(database=name, kept_as="")
+    exists = size_of_database() is not None
+    if safety and exists:
+        result.safety = _safety_backup(settings, file, requested_by, media, say)
+    aside = _extract(file, stamp, say) if media else None
+    fresh, old = _derived(name, "_restoring"), _derived(name, f"_before_{stamp}")
+    try:
+        with _explained():
+            _create(fresh, name)
+            _fill(settings, fresh, file.path, say)
+            result.missing = _examine(settings, fresh, name if exists else None)
+            connections.close_all()
+            say(f"{fresh} takes the name {name}")
+            _swap(fresh, name, old if exists else None)
+            result.kept_as = old if exists else ""
+    except BaseException:
+        with suppress(psycopg.Error):
+            _drop(fresh)
+        if aside:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+    with suppress(DatabaseError), files.lock(settings.backup_dir, seconds=1, say=say):
+        keep.reconcile(settings.backup_dir)
+    if aside:
+        result.media_kept_in = _move_in(aside, stamp)
+    return result
+
+
+def _safety_backup(
+    settings: OpsSettings, file: BackupFile, requested_by: str, media: bool, say: Say
+) -> str:
+    try:
+        return take(
+            settings,
+            reason=f"before {file.name} is restored",
+            requested_by=requested_by,
+            release=None,
+            media=media,
+            say=say,
+            spare=file.name,
+        ).name
+    except StepFailed as error:
+        raise StepFailed(
+            f"What is there could not be saved first, so nothing was restored. {error.found}",
+            output=error.output,
+            next=f"{error.next}; or, if it is beyond saving: "
+            f"manage.py restore_db {file.name} --no-safety-backup",
+        ) from error
+
+
+def _derived(name: str, suffix: str) -> str:
+    return name[: LONGEST_NAME - len(suffix)] + suffix
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OpsError(
+            f"Nothing was restored, and the database is as it was: {line[:300]}.",
+            next="docker compose logs postgres   # why",
+        ) from error
+
+
+def _create(fresh: str, like: str) -> None:
+    """An empty database with the encoding and the owner of the one it is to replace."""
+    _drop(fresh)
+    with server.connect() as postgres:
+        row = postgres.execute(
+            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_get_userbyid(datdba)"
+            " FROM pg_database WHERE datname = %s",
+            [like],
+        ).fetchone()
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(fresh))
+        if row:
+            encoding, collate, ctype, owner = row
+            statement += sql.SQL(" ENCODING {} LC_COLLATE {} LC_CTYPE {} OWNER {}").format(
+                sql.Literal(encoding),
+                sql.Literal(collate),
+                sql.Literal(ctype),
+                sql.Identifier(owner),
+            )
+        postgres.execute(statement)
+
+
+def _drop(fresh: str) -> None:
+    with server.connect() as postgres:
+        # FORCE: a pg_restore that outlived its killed parent may still be at it.
+        postgres.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(fresh))
+        )
+
+
+def _fill(settings: OpsSettings, fresh: str, dump: Path, say: Say) -> None:
+    say(f"pg_restore {dump.name} into {fresh}")
+    try:
+        run(
+            [
+                *("pg_restore", "--exit-on-error", "--no-owner", "--jobs=2"),
+                f"--dbname={server.address(fresh)}",
+                str(dump),
+            ],
+            seconds=settings.backup_seconds,
+            env=server.environment(),
+            say=say,
+        )
+    except ProgramFailed as error:
+        raise StepFailed(
+            "pg_restore could not restore the backup. The database is as it was.",
+            output=error.output,
+            next="manage.py backup_db --list   # another backup; the lines above say what is wrong",
+        ) from error
+
+
+def _examine(settings: OpsSettings, fresh: str, old: str | None) -> list[str]:
+    """Whether it looks like this project's; the migrations that only the old one has."""
+    with server.connect(fresh) as restored:
+        try:
+            has = _migrations(restored)
+        except errors.UndefinedTable:
+            has = set()
+        if not has:
+            raise StepFailed(
+                "The restored database has no migrations: it is not one of a Django project. "
+                "The database is as it was.",
+                next="manage.py backup_db --list   # choose another one",
+            )
+        # Without statistics every query would be planned badly until autovacuum comes by.
+        milliseconds = int(settings.backup_seconds * 1000)
+        restored.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
+        restored.execute("ANALYZE")
+    had: set[str] = set()
+    if old:
+        # One that is broken is the reason to restore.
+        with suppress(psycopg.Error), server.connect(old) as before:
+            had = _migrations(before)
+    return sorted(had - has)
+
+
+def _migrations(database: psycopg.Connection) -> set[str]:
+    rows = database.execute("SELECT app || '.' || name FROM django_migrations").fetchall()
+    return {str(name) for (name,) in rows}
+
+
+def _swap(fresh: str, name: str, old: str | None) -> None:
+    """Give `fresh` the name, in one transaction; everybody who is connected is disconnected.
+
+    A rename wants nobody connected, and its lock keeps new ones waiting at the door: so it begins
+    first, and those inside are ended while it waits for them.
+    """
+    done = Event()
+    thrower = Thread(target=_end_sessions, args=((fresh, name), done), daemon=True)
+    thrower.start()
+    renames = [(name, old)] if old else []
+    deadline = monotonic() + SWAP_SECONDS
+    try:
+        with server.connect() as postgres:
+            postgres.execute(
+                sql.SQL("SET lock_timeout = {}").format(sql.Literal(int(SWAP_SECONDS * 1000)))
+            )
+            while True:
+                try:
+                    with postgres.transaction():
+                        for before, after in [*renames, (fresh, name)]:
+                            postgres.execute(
+                                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                                    sql.Identifier(before), sql.Identifier(after)
+                                )
+                            )
+                    return
+                except errors.ObjectInUse:
+                    if monotonic() > deadline:
+                        raise
+                except psycopg.OperationalError:
+                    # The connection was lost: perhaps only the answer to the commit was.
+                    if not _exists(fresh):
+                        return
+                    raise
+    finally:
+        done.set()
+        thrower.join()
+
+
+def _exists(database: str) -> bool:
+    with server.connect() as postgres:
+        found = postgres.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
+        return found.fetchone() is not None
+
+
+def _end_sessions(databases: tuple[str, ...], done: Event) -> None:
+    with suppress(psycopg.Error), server.connect() as postgres:
+        # By number: the names change while this goes on.
+        rows = postgres.execute(
+            "SELECT oid FROM pg_database WHERE datname = ANY(%s)", [list(databases)]
+        ).fetchall()
+        numbers = [row[0] for row in rows]
+        while not done.is_set():
+            postgres.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datid = ANY(%s) AND pid <> pg_backend_pid()",
+                [numbers],
+            )
+            done.wait(0.05)
+
+
+def _extract(file: BackupFile, stamp: str, say: Say) -> Path:
+    root = Path(django_settings.MEDIA_ROOT)
+    aside = root / f".restoring-{stamp}"
+    say(f"{file.media.name} into {aside}")
+    try:
+        aside.mkdir(parents=True)
+        with tarfile.open(file.media, mode="r:gz") as archive:
+            archive.extractall(aside, filter="tar", numeric_owner=True)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StepFailed(
+            f"The uploads could not be extracted ({error}). They and the database are as they "
+            "were.",
+            next="df -h   # whether there is room",
+        ) from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return aside
+
+
+def _move_in(aside: Path, stamp: str) -> str:
+    """What is there goes aside and what was extracted comes in: renames, so it takes no time."""
+    root = aside.parent
+    before = root / f".before-{stamp}"
+    try:
+        before.mkdir()
+        for entry in sorted(root.iterdir()):
+            if not entry.name.startswith((".restoring-", ".before-")):
+                entry.rename(before / entry.name)
+        for entry in sorted(aside.iterdir()):
+            entry.rename(root / entry.name)
+        aside.rmdir()
+    except OSError as error:
+        raise OpsError(
+            f"The database is restored. The uploads are only partly in their place ({error}): the "
+            f"old ones are in {before}, the new ones in {aside}.",
+            next=f"mv {aside}/* {root}/",
+        ) from error
+    return str(before)
