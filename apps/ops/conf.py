@@ -44,6 +44,10 @@ class OpsSettings:
 
     # How careful a deploy is.
     settle_seconds: float = _env("OPS_SETTLE_SECONDS", 2.0)
+    bake_seconds: float = _env("OPS_BAKE_SECONDS", 30.0)
+    bake_min_requests: int = _env("OPS_BAKE_MIN_REQUESTS", 20)
+    bake_error_points: float = _env("OPS_BAKE_ERROR_POINTS", 5.0)
+    bake_slower_factor: float = _env("OPS_BAKE_SLOWER_FACTOR", 3.0)
     keep_standby: bool = _env("OPS_KEEP_STANDBY", True)
     keep_releases: int = _env("OPS_KEEP_RELEASES", 5)
     min_free_mb: int = _env("OPS_MIN_FREE_MB", 1000)
@@ -52,9 +56,19 @@ class OpsSettings:
     fetch_seconds: float = _env("OPS_FETCH_SECONDS", 120.0)
     build_seconds: float = _env("OPS_BUILD_SECONDS", 1800.0)
     migrate_seconds: float = _env("OPS_MIGRATE_SECONDS", 600.0)
-    lock_timeout_seconds: float = _env("OPS_LOCK_TIMEOUT_SECONDS", 5.0)
+    lock_timeout_seconds: float = _env("OPS_LOCK_TIMEOUT_SECONDS", 1.0)
+    lock_attempts: int = _env("OPS_LOCK_ATTEMPTS", 10)
+    large_table_rows: int = _env("OPS_LARGE_TABLE_ROWS", 100_000)
     start_seconds: float = _env("OPS_START_SECONDS", 60.0)
+    canary_seconds: float = _env("OPS_CANARY_SECONDS", 60.0)
     drain_seconds: float = _env("OPS_DRAIN_SECONDS", 40.0)
+
+    # Backups.
+    backup_dir: Path = _env("OPS_BACKUP_DIR", Path("/var/backups/changeover"))
+    backup_keep: int = _env("OPS_BACKUP_KEEP", 14)
+    backup_keep_days: int = _env("OPS_BACKUP_KEEP_DAYS", 30)
+    backup_seconds: float = _env("OPS_BACKUP_SECONDS", 3600.0)
+    backup_media: bool = _env("OPS_BACKUP_MEDIA", False)
 
     # What the compose file and gunicorn are told; here so that checks can hold them together.
     web_workers: int = _env("WEB_WORKERS", 2)
@@ -105,7 +119,7 @@ def _read(env: environ.Env, name: str, default: Any) -> Any:
         kind = {
             bool: "true or false",
             int: "a whole number",
-            float: "a number of seconds",
+            float: "a number",
         }
         raise ImproperlyConfigured(
             f"{name} must be {kind[type(default)]}, and is {raw!r}."

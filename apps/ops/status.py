@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys import lock
+from apps.ops.deploys import lock, recovery
 from apps.ops.edge.files import Edge
 from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
@@ -81,12 +81,8 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
         )
     problems += _problems(live, maintenance, answer, colors, services)
     deploying = lock.holder(settings.state_dir)
-    for row in deployments or []:
-        if row.status == Deployment.Status.RUNNING and deploying is None:
-            problems.append(
-                f"Deployment #{row.pk} says that it runs and nobody runs it: its process was "
-                "killed. Next: manage.py deploy   # it puts things in order first"
-            )
+    if deploying is None:
+        problems += _left_behind(settings, deployments or [])
     return Status(
         live=live,
         maintenance=maintenance,
@@ -115,6 +111,18 @@ def _color_status(color: Color, engine: Engine, settings: OpsSettings) -> ColorS
         ready=ready,
         in_flight=in_flight(settings.caddy_admin, color),
     )
+
+
+def _left_behind(settings: OpsSettings, deployments: Sequence[Deployment]) -> list[str]:
+    """What no process will end any more, as the journal and the history know it."""
+    try:
+        left = [recovery.describe(story, settings) for story in recovery.left_behind(settings)]
+    except OSError as error:
+        return [f"The journal cannot be read: {error}. Next: df -h"]
+    running = [row for row in deployments if row.status == Deployment.Status.RUNNING]
+    if running and not left:
+        left = [f"Deployment #{running[0].pk} says that it runs, and nobody runs it."]
+    return [f"{said} Next: manage.py recover" for said in left]
 
 
 def _last_deployments(limit: int) -> list[Deployment] | None:

@@ -23,6 +23,8 @@ SIGNS = {
     "rolled back": "↶",
     "undone": "↶",
     "interrupted": "⊘",
+    "verified": "✓",
+    "removed": "–",
 }
 
 

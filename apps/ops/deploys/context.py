@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
@@ -17,14 +18,38 @@ from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for beside the release.
+
+    `maintenance`: behind the maintenance page, so that contract migrations may be applied before
+    the swap. `allow_contract`: apply them in spite of the live release. `allow_incompatible`: roll
+    back to code that does not run on today's schema. `override`: deploy although it is frozen.
+    """
+
+    bake: bool = True
+    maintenance: bool = False
+    allow_contract: bool = False
+    allow_incompatible: bool = False
+    override: bool = False
+
+
+READY_PATH, LIVE_PATH = "/health/ready", "/health/live"
+Facts = dict[str, Any]
+
+
 @dataclass(kw_only=True)
 class Deploy:
     """One deployment: what its steps work with, and what they found out so far.
 
-    `scratch` is a directory that lives as long as it does.
+    `scratch` is a directory that lives as long as it does. `uid` names it in the journal and on the
+    containers that it starts.
     """
 
     settings: OpsSettings
+    uid: str = ""
+    kind: str = "deploy"
+    options: Options = field(default_factory=Options)
     ref: str | None
     engine: Engine
     edge: Edge
@@ -33,15 +58,41 @@ class Deploy:
     scratch: Path
     warnings: list[str] = field(default_factory=list)
 
-    pending_migrations: list[str] = field(default_factory=list)
+    # What steps intended before they acted, by step: all that undoing and finishing needs to know,
+    # also in another process after this one was killed.
+    intents: dict[str, Facts] = field(default_factory=dict)
+    write_ahead: Callable[[str, Facts], None] = lambda step, facts: None
+
     plain_static: dict[str, bytes] = field(default_factory=dict)
+    # Known from the rollback's look at the schema: pages that need the database prove nothing then.
+    postgres_away: bool = False
     watch: Watch | None = None
     swapped_at: datetime | None = None
     moved_back: bool = False
+    # The schema was contracted before the swap and could not be put back: the live release does not
+    # run on it.
+    schema_is_new: bool = False
+    bake: dict[str, Any] = field(default_factory=dict)
     drained_at: datetime | None = None
     cancelled: Cancelled | None = None
     is_whole: bool = False
     _plan: Plan | None = None
+
+    def intend(self, step: str, **facts: Any) -> None:
+        """Write down, before acting, what undoing or finishing a step will need; JSON values.
+
+        It is on the disk when this returns. Facts add to those that the step intended before.
+
+        Raises:
+            OpsError: it cannot be written: then nothing must be done either.
+        """
+        merged = {**self.intents.get(step, {}), **facts}
+        self.write_ahead(step, merged)
+        self.intents[step] = merged
+
+    def intended(self, step: str) -> Facts | None:
+        """What a step intended; None when it never came to act."""
+        return self.intents.get(step)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -66,6 +117,14 @@ class Deploy:
     @plan.setter
     def plan(self, plan: Plan) -> None:
         self._plan = plan
+
+    @property
+    def ready_path(self) -> str:
+        return LIVE_PATH if self.postgres_away else READY_PATH
+
+    @property
+    def smoke_paths(self) -> tuple[str, ...]:
+        return (LIVE_PATH,) if self.postgres_away else self.settings.smoke_paths
 
     @property
     def planned(self) -> bool:

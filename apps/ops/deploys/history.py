@@ -1,26 +1,32 @@
-"""The history of a deployment, written as it happens: each step's row before the step acts."""
+"""The history in Postgres: a deployment's rows, written from its story as it happens.
+
+Whatever could not be written is written the next time: the rows are made equal to the story, not
+added to.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import copy
+import logging
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from queue import SimpleQueue
+from threading import Event, Thread
 from time import monotonic, sleep
+from types import MappingProxyType
+from typing import Any
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from apps.ops.deploys.events import Listener, Outcome
-from apps.ops.deploys.plan import Plan
-from apps.ops.errors import OpsError
+from apps.ops.deploys.story import StepStory, Story
 from apps.ops.models import Deployment, Release, Step
-from apps.ops.source import Commit
 
-OUTPUT_LINES = 200
-OUTPUT_CHARACTERS = 50_000
-WRITE_SECONDS = 5
+logger = logging.getLogger(__name__)
+
+WRITE_SECONDS = 5.0
 # How it ended is worth waiting for a restart of Postgres.
 LAST_WORD_SECONDS = 15.0
 RETRY_SECONDS = 0.5
@@ -42,9 +48,9 @@ def prepare() -> None:
 
 
 def close_interrupted() -> int:
-    """Say of deployments that still claim to run that they were interrupted.
+    """Say of deployments that still claim to run, and have no journal, that they were interrupted.
 
-    Only for the holder of the deploy lock: then nobody else runs.
+    Only for the holder of the deploy lock, after recovery: then nobody else runs.
 
     Returns:
         How many there were.
@@ -54,178 +60,204 @@ def close_interrupted() -> int:
     Step.objects.filter(deployment__in=running, status=Step.Status.RUNNING).update(
         status=Step.Status.FAILED, finished_at=now, summary="its process ended without a word"
     )
-    found = "Its process ended without a word; the next deployment found it."
-    ended = {"status": Deployment.Status.INTERRUPTED, "finished_at": now}
-    return running.filter(swapped_at__isnull=True).update(**ended, error=found) + running.filter(
-        swapped_at__isnull=False
-    ).update(**ended, error=f"{found} It was after the swap: its release was live.")
+    found = "Its process ended without a word, and its journal is gone."
+    return running.update(status=Deployment.Status.INTERRUPTED, finished_at=now, error=found)
 
 
-def begin(*, ref: str, requested_by: str, requested_from: str) -> Deployment:
-    return Deployment.objects.create(
-        kind=Deployment.Kind.DEPLOY,
-        status=Deployment.Status.RUNNING,
-        ref=ref[:250],
-        requested_by=requested_by[:150],
-        requested_from=requested_from[:200],
-        started_at=timezone.now(),
-    )
+def bring_in(stories: list[Story]) -> int:
+    """Write the rows of deployments that ended while Postgres was away.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        DatabaseError: Postgres is still away.
+    """
+    ended = {story.uid: story for story in stories if story.ended and story.started_at}
+    known = Deployment.objects.filter(uid__in=ended, status__in=Deployment.TERMINAL)
+    missing = sorted(ended.keys() - set(known.values_list("uid", flat=True)))
+    for uid in missing:
+        save(ended[uid])
+    return len(missing)
 
 
-def record_refusal(*, ref: str, requested_by: str, requested_from: str, error: OpsError) -> int:
-    """A deployment that was refused before it began."""
-    now = timezone.now()
-    row = Deployment.objects.create(
-        kind=Deployment.Kind.DEPLOY,
-        status=Deployment.Status.FAILED,
-        ref=ref[:250],
-        requested_by=requested_by[:150],
-        requested_from=requested_from[:200],
-        started_at=now,
-        finished_at=now,
-        exit_code=error.exit_code,
-        error=error.found,
-        traffic=error.traffic[:300],
-        next=error.next[:300],
-    )
+def save(story: Story, *, saved: Mapping[str, StepStory] = MappingProxyType({})) -> int:
+    """Make a deployment's rows what its story says; its number.
+
+    A status that is terminal stays, whatever the story says: whoever ended it first has said the
+    last word, and the database would refuse another one.
+
+    Args:
+        saved: steps as they were saved before; what is still the same is not written again.
+
+    Raises:
+        DatabaseError: Postgres is away, or refuses.
+    """
+    with transaction.atomic():
+        _set_deadline()
+        row = _row(story)
+        for step in story.steps.values():
+            if saved.get(step.name) == step:
+                continue
+            Step.objects.update_or_create(
+                deployment=row, position=step.position, defaults=_step_fields(step)
+            )
     return row.pk
 
 
-class History(Listener):
-    """Writes what it is told into a deployment's rows.
+def _row(story: Story) -> Deployment:
+    fields = _fields(story)
+    row, created = Deployment.objects.get_or_create(uid=story.uid, defaults=fields)
+    if created:
+        Deployment.objects.filter(pk=row.pk).update(created_at=fields["started_at"])
+        return row
+    fields.pop("commits")
+    if not row.commits and story.plan:
+        fields["commits"] = story.plan["commits"]
+    Deployment.objects.filter(pk=row.pk, status=Deployment.Status.RUNNING).update(**fields)
+    return row
 
-    A database that goes away must not take a deployment with it: what cannot be written is counted,
-    and `lost` says so at the end.
-    """
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.lost = 0
-        self._deployment = deployment
-        self._step: Step | None = None
-        self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
+def _fields(story: Story) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "kind": story.kind,
+        "status": Deployment.Status.RUNNING,
+        "ref": story.ref[:250],
+        "requested_by": story.requested_by[:150],
+        "requested_from": story.requested_from[:200],
+        "override": story.override[:300],
+        "started_at": datetime.fromisoformat(story.started_at),
+        "commits": [],
+        "warnings": story.warnings,
+        "bake": story.bake,
+        "migrations": (story.intents.get("preflight") or {}).get("migrations") or [],
+    }
+    if story.swapped_at:
+        fields["swapped_at"] = datetime.fromisoformat(story.swapped_at)
+    if plan := story.plan:
+        fields |= {
+            "release": _release(story),
+            "previous_release": Release.objects.filter(sha=plan["live_release"]).first(),
+            "color": plan["candidate"],
+            "commits": plan["commits"],
+            "commits_total": plan["commits_total"],
+        }
+    if ended := story.ended:
+        fields |= {
+            "status": ended["status"],
+            "exit_code": ended["exit_code"],
+            "finished_at": datetime.fromisoformat(ended["time"]),
+            "warnings": ended["warnings"],
+            "error": _text(ended["error"]),
+            "traffic": ended["traffic"][:300],
+            "next": ended["next"][:300],
+        }
+    return fields
 
-    def planned(self, plan: Plan) -> None:
-        def write() -> None:
-            row = self._deployment
-            row.release = _release(plan.commit)
-            row.previous_release = Release.objects.filter(sha=plan.live_release).first()
-            row.color = plan.candidate.value
-            row.commits = [_as_json(commit) for commit in plan.commits]
-            row.commits_total = plan.commits_total
-            row.save(
-                update_fields=["release", "previous_release", "color", "commits", "commits_total"]
-            )
 
-        self._write(write)
+def _step_fields(step: StepStory) -> dict[str, Any]:
+    finished = step.finished_at
+    return {
+        "name": step.name,
+        "status": step.status,
+        "started_at": datetime.fromisoformat(step.started_at),
+        "finished_at": datetime.fromisoformat(finished) if finished else None,
+        "summary": _text(step.summary)[:300],
+        "output": _text(step.output),
+    }
 
-    def step_started(self, name: str, position: int) -> None:
-        self._output.clear()
-        self._step = Step(
-            deployment=self._deployment, position=position, name=name, started_at=timezone.now()
-        )
-        self._write(self._step.save)
 
-    def line(self, text: str) -> None:
-        # Postgres has no NUL in text.
-        self._output.append(text.replace("\x00", "")[:2000])
+def _release(story: Story) -> Release:
+    assert story.plan is not None
+    commit = story.plan["commit"]
+    release, _ = Release.objects.get_or_create(
+        sha=commit["sha"],
+        defaults={
+            "subject": commit["subject"][:200],
+            "author": commit["author"][:200],
+            "committed_at": datetime.fromisoformat(commit["committed_at"]),
+        },
+    )
+    known = (story.intents.get("preflight") or {}).get("known")
+    learned = {"image": story.image[:80], "migrations": known}
+    news = {k: v for k, v in learned.items() if v and getattr(release, k) != v}
+    if news:
+        Release.objects.filter(pk=release.pk).update(**news)
+    return release
 
-    def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
-        self._end_step(Step.Status.SUCCEEDED, summary)
 
-    def step_failed(self, name: str, error: OpsError, seconds: float) -> None:
-        if error.output and not self._output:
-            self._output.extend(error.output.splitlines())
-        self._end_step(Step.Status.FAILED, error.found)
-
-    def step_undone(self, name: str) -> None:
-        self._write(
-            lambda: Step.objects.filter(
-                deployment=self._deployment, name=name, status=Step.Status.SUCCEEDED
-            ).update(status=Step.Status.UNDONE)
-        )
-
-    def swapped(self, at: datetime) -> None:
-        self._deployment.swapped_at = at
-        self._write(lambda: self._deployment.save(update_fields=["swapped_at"]))
-
-    def image(self, digest: str) -> None:
-        release = self._deployment.release
-        if release:
-            self._write(lambda: Release.objects.filter(pk=release.pk).update(image=digest[:80]))
-
-    def ended(self, outcome: Outcome) -> None:
-        error = outcome.error
-        self._write(
-            # Conditional: whoever ended it first has said the last word.
-            lambda: Deployment.objects.filter(
-                pk=self._deployment.pk, status=Deployment.Status.RUNNING
-            ).update(
-                status=outcome.status,
-                exit_code=outcome.exit_code,
-                finished_at=timezone.now(),
-                warnings=list(outcome.warnings),
-                error=f"{error.found}\n\n{error.output}".strip() if error else "",
-                traffic=error.traffic[:300] if error else "",
-                next=error.next[:300] if error else "",
-            ),
-            patience=LAST_WORD_SECONDS,
-        )
-
-    def _end_step(self, status: str, summary: str) -> None:
-        step = self._step
-        if step is None:
-            return
-        step.status = status
-        step.summary = summary[:300]
-        step.finished_at = timezone.now()
-        step.output = "\n".join(self._output)[-OUTPUT_CHARACTERS:]
-        self._write(step.save)
-        self._step = None
-        self._output.clear()
-
-    def _write(self, write: Callable[[], object], *, patience: float = 0.0) -> None:
-        """Write, and once more on a new connection; for `patience` seconds again and again."""
-        deadline = monotonic() + patience
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with transaction.atomic():
-                    _set_deadline()
-                    write()
-                return
-            except DatabaseError:
-                # A connection that broke (a restart of Postgres) is replaced once.
-                connection.close()
-                if attempt > 1 and monotonic() > deadline:
-                    self.lost += 1
-                    return
-                if attempt > 1:
-                    sleep(RETRY_SECONDS)
+def _text(text: str) -> str:
+    # Postgres has no NUL in text.
+    return text.replace("\x00", "")
 
 
 def _set_deadline() -> None:
     # A lock that somebody holds in these tables must not hold up a deployment.
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = '{WRITE_SECONDS}s'")
+        cursor.execute(f"SET LOCAL statement_timeout = '{int(WRITE_SECONDS)}s'")
 
 
-def _release(commit: Commit) -> Release:
-    release, _ = Release.objects.get_or_create(
-        sha=commit.sha,
-        defaults={
-            "subject": commit.subject[:200],
-            "author": commit.author[:200],
-            "committed_at": commit.committed_at,
-        },
-    )
-    return release
+class Writer:
+    """Writes a story's rows in a thread of its own: a Postgres that is away, or hangs without a
+    word, holds nobody up for longer than WRITE_SECONDS once, and nothing after that."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.behind = False
+        self._jobs: SimpleQueue[tuple[Callable[[], int], Event]] = SimpleQueue()
+        self._busy = False
+        self._saved: dict[str, StepStory] = {}
+        Thread(target=self._work, daemon=True, name="history").start()
+
+    def write(self, story: Story, *, patience: float = 0.0) -> None:
+        """Save the story; `behind` tells whether the rows are not yet what it says.
+
+        Args:
+            patience: seconds to try again and again for.
+        """
+        deadline = monotonic() + patience
+        while True:
+            if not (self._busy and self.behind and monotonic() >= deadline):
+                wait = max(0.1 if self.behind else WRITE_SECONDS, deadline - monotonic())
+                self._save(copy.deepcopy(story), wait)
+            if not self.behind or monotonic() >= deadline:
+                return
+            sleep(RETRY_SECONDS)
+
+    def _save(self, story: Story, seconds: float) -> None:
+        done, saved = Event(), []
+
+        def job() -> int:
+            number = save(story, saved=self._saved)
+            self._saved = story.steps
+            saved.append(number)
+            return number
+
+        self._busy = True
+        self._jobs.put((job, done))
+        done.wait(seconds)
+        self.behind = not saved
+        if saved:
+            self.number = saved[0]
+
+    def _work(self) -> None:
+        while True:
+            job, done = self._jobs.get()
+            try:
+                _twice(job)
+            except Exception as error:
+                # The story is whole in the journal, and is tried again with its next line.
+                logger.debug("the history is behind: %s", error)
+            finally:
+                connection.close()
+                self._busy = not self._jobs.empty()
+                done.set()
 
 
-def _as_json(commit: Commit) -> dict[str, str]:
-    return {
-        "sha": commit.sha,
-        "author": commit.author,
-        "subject": commit.subject[:200],
-        "committed_at": commit.committed_at.isoformat(),
-    }
+def _twice(job: Callable[[], int]) -> None:
+    try:
+        job()
+    except DatabaseError:
+        # A connection that broke (a restart of Postgres) is replaced once.
+        connection.close()
+        job()

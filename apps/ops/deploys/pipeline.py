@@ -1,18 +1,23 @@
-"""The steps of a deployment, in order. Read it as the runbook."""
+"""The steps of a deployment and of a rollback, in order. Read it as the runbook."""
 
 from __future__ import annotations
 
+from apps.ops.deploys.steps.backup import Backup
+from apps.ops.deploys.steps.bake import Bake
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.build import Build
+from apps.ops.deploys.steps.choose import Choose
+from apps.ops.deploys.steps.contract import Contract
 from apps.ops.deploys.steps.fetch import Fetch
 from apps.ops.deploys.steps.migrate import Migrate
+from apps.ops.deploys.steps.pause import Pause, Resume
 from apps.ops.deploys.steps.preflight import Preflight
 from apps.ops.deploys.steps.prune import Prune
 from apps.ops.deploys.steps.retire import Retire
 from apps.ops.deploys.steps.start import Start
 from apps.ops.deploys.steps.static import Static
 from apps.ops.deploys.steps.swap import Swap
-from apps.ops.deploys.steps.workers import Workers
+from apps.ops.deploys.steps.workers import Workers, WorkersAfter
 
 
 def deploy_steps() -> tuple[Step, ...]:
@@ -20,11 +25,26 @@ def deploy_steps() -> tuple[Step, ...]:
         Fetch(),
         Build(),
         Preflight(),
+        Pause(),
+        Backup(),
         Migrate(),
         Static(),
         Start(),
         Workers(),
         Swap(),
+        Resume(),
+        Bake(),
         Retire(),
+        Contract(),
         Prune(),
     )
+
+
+def rollback_steps() -> tuple[Step, ...]:
+    """No bake: whoever goes back wants to be there. The worker follows the web: what the new
+    release's web queued is the new worker's to do."""
+    return (Choose(), Start(), Swap(), WorkersAfter(), Retire())
+
+
+def steps_of(kind: str) -> tuple[Step, ...]:
+    return rollback_steps() if kind == "rollback" else deploy_steps()

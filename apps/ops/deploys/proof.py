@@ -86,7 +86,7 @@ def smoke(deploy: Deploy, own_address: str, *, token: str) -> None:
         asked = [
             (where, path, pool.submit(ask, address, path, host=host, token=token))
             for where, address, token in ways
-            for path in deploy.settings.smoke_paths
+            for path in deploy.smoke_paths
         ]
     for where, path, future in asked:
         answer = future.result()
@@ -102,7 +102,7 @@ def front_door(deploy: Deploy, color: Color, release: str) -> Callable[[], Answe
     def ask_once() -> Answer | None:
         answer = ask(
             deploy.settings.probe_address,
-            deploy.settings.smoke_paths[0] if deploy.settings.smoke_paths else "/health/live",
+            deploy.smoke_paths[0] if deploy.smoke_paths else "/health/live",
             host=deploy.settings.site_host,
         )
         right = 200 <= answer.status < 400 and answer.release == release and answer.color == color

@@ -1,104 +1,26 @@
-"""Runs a deployment's steps: records each before it acts, undoes them before the swap, finishes
-them after it."""
+"""Runs a deployment's steps: writes each down before it acts, undoes them before the swap, finishes
+them after it; and does the same for a deployment whose process was killed."""
 
 from __future__ import annotations
 
 import signal
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from time import monotonic
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic, sleep
 from types import FrameType
 
-from django.db import DatabaseError
-
-from apps.ops.conf import OpsSettings
-from apps.ops.deploys import history, pipeline
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Everybody, Listener, Outcome, Sturdy
-from apps.ops.deploys.lock import deploy_lock
+from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.steps.base import Step
-from apps.ops.edge.files import Edge
-from apps.ops.errors import Busy, Cancelled, OpsError, StepFailed, SwappedBack
+from apps.ops.errors import Cancelled, Interrupted, OpsError, StepFailed, SwappedBack
 from apps.ops.models import Deployment
 from apps.ops.redact import Redactor
-from apps.ops.requester import Requester
-from apps.ops.source import Checkout
-from apps.ops.stack.engine import Engine
+from apps.ops.stack.engine import EngineAway
 
 LIVE_WITH_WARNINGS = 6
-
-
-def deploy(ref: str | None, *, settings: OpsSettings, presenter: Listener) -> Outcome:
-    """Deploy a ref of the remote (None: its main branch), and record it.
-
-    Returns:
-        How it ended. What went wrong is in it; nothing an operator can cause is raised.
-    """
-    asked = {"ref": settings.branch if ref is None else ref, **Requester.now(settings).as_fields()}
-    begun = monotonic()
-    try:
-        with ExitStack() as stack:
-            who = f"{asked['requested_by']} deploys {asked['ref']}"
-            stack.enter_context(deploy_lock(settings.state_dir, holder=who))
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-")))
-            context = Deploy(
-                settings=settings,
-                ref=ref,
-                engine=Engine(settings.project),
-                edge=Edge(settings.edge_dir),
-                checkout=Checkout(
-                    settings.checkout, remote=settings.remote, branch=settings.branch
-                ),
-                say=lambda line: None,
-                scratch=scratch,
-            )
-            record = _begin(context, asked)
-            return Runner(context, pipeline.deploy_steps(), record, presenter).run(asked["ref"])
-    except OpsError as error:
-        Redactor.from_environment().clean_error(error)
-        error.traffic = error.traffic or "Nothing was done; traffic is as it was."
-        number = _record_refusal(asked, error) if isinstance(error, Busy) else None
-        presenter.started(number, asked["ref"])
-        outcome = Outcome("failed", error.exit_code, monotonic() - begun, number, error)
-        presenter.ended(outcome)
-        return outcome
-
-
-def _begin(context: Deploy, asked: dict[str, str]) -> Deployment:
-    """The history's first row; on an empty server Postgres is brought up for it."""
-    try:
-        return _first_row(asked)
-    except DatabaseError:
-        pass
-    try:
-        context.compose().ensure(["postgres"], say=context.say)
-        return _first_row(asked)
-    except OpsError as error:
-        raise StepFailed(
-            "Postgres does not answer and could not be started, so nothing can be recorded.",
-            output=error.output,
-            next="docker compose ps --all postgres   # then: docker compose logs postgres",
-        ) from error
-    except DatabaseError as error:
-        raise StepFailed(
-            f"Postgres runs and does not let us in: {str(error).strip()}",
-            next="compare POSTGRES_* in .env with what the database was created with",
-        ) from error
-
-
-def _first_row(asked: dict[str, str]) -> Deployment:
-    history.prepare()
-    history.close_interrupted()
-    return history.begin(**asked)
-
-
-def _record_refusal(asked: dict[str, str], error: OpsError) -> int | None:
-    try:
-        return history.record_refusal(**asked, error=error)
-    except DatabaseError:
-        return None
+# A restart of the Docker daemon, in which nothing can be taken back.
+UNDO_SECONDS = 30.0
 
 
 class Runner:
@@ -108,24 +30,25 @@ class Runner:
         self,
         context: Deploy,
         steps: Sequence[Step],
-        record: Deployment,
+        recorder: Recorder,
         presenter: Listener,
         *,
         redactor: Redactor | None = None,
     ) -> None:
         self._context = context
         self._steps = steps
-        self._record = record
-        self._history = history.History(record)
+        self._recorder = recorder
         self._presenter = Sturdy(presenter)
-        self._tell = Everybody(self._history, self._presenter)
+        self._tell = Everybody(self._recorder, self._presenter)
         self._redactor = redactor or Redactor.from_environment()
-        self._told_warnings = 0
+        # A story that is resumed has told its warnings.
+        self._told_warnings = len(context.warnings)
+        context.write_ahead = recorder.intend
         context.say = lambda line: self._tell.line(self._redactor.clean(line))
 
     def run(self, ref: str) -> Outcome:
         begun = monotonic()
-        self._tell.started(self._record.pk, ref)
+        self._tell.started(self._recorder.number, ref)
         error: OpsError | None = None
         with _cancellable(self._context) as cancellation:
             begun_steps: list[Step] = []
@@ -146,11 +69,13 @@ class Runner:
 
     def _end(self, error: OpsError | None, begun: float) -> Outcome:
         outcome = self._outcome(error, monotonic() - begun)
-        lost = self._history.lost
-        self._history.ended(outcome)
-        if self._history.lost > lost:
+        self._recorder.ended(outcome)
+        if self._recorder.behind:
+            self._context.warnings.append(
+                "Postgres was away: the journal has this deployment whole, and the next command "
+                "brings it into the history."
+            )
             outcome = self._outcome(error, monotonic() - begun)
-        if self._history.lost:
             self._presenter.warned(outcome.warnings[-1])
         self._presenter.ended(outcome)
         return outcome
@@ -164,7 +89,7 @@ class Runner:
         except OpsError as error:
             self._redactor.clean_error(error)
             self._tell.step_failed(step.name, error, monotonic() - begun)
-            if not step.after_swap:
+            if not step.after_swap or isinstance(error, SwappedBack):
                 raise
             what_next = f" Next: {error.next}" if error.next else ""
             context.warnings.append(f"{step.name}: {error.found}{what_next}")
@@ -180,30 +105,98 @@ class Runner:
             context.warnings.append(f"{step.name}: {failure.found}")
         else:
             self._tell.step_succeeded(step.name, self._redactor.clean(summary), monotonic() - begun)
-            if step.name == "fetch":
+            if step.name == self._steps[0].name:
                 self._tell.planned(context.plan)
             if step.name == "build":
-                digest = context.engine.image_id(context.plan.commit.sha)
-                self._history.image(digest or "")
+                self._recorder.built(context.engine.image_id(context.plan.commit.sha) or "")
         finally:
             if unswapped and context.swapped_at:
                 self._tell.swapped(context.swapped_at)
+            if context.bake:
+                self._recorder.baked(context.bake)
         self._tell_warnings()
 
-    def _undo(self, begun: Sequence[Step]) -> None:
+    def _undo(self, begun: Sequence[Step]) -> bool:
+        """Take back what these steps did, the last one first; whether all of it was."""
+        whole = True
         for step in reversed(begun):
             try:
-                if step.undo(self._context):
+                # A second try can find that the first one had come to its end.
+                if _patiently(step, self._context) or self._could_not_undo(step.name):
                     self._tell.step_undone(step.name)
             except Exception as error:
+                whole = False
                 found, output = f"{error}", ""
                 if isinstance(error, OpsError) and error.output:
                     output = f" {error.output.splitlines()[-1]}"
+                self._recorder.undo_failed(step.name)
                 self._context.warnings.append(
                     f"What {step.name} did could not be undone ({found}){output} "
-                    "Next: manage.py status"
+                    "Next: manage.py recover"
                 )
         self._tell_warnings()
+        return whole
+
+    def resume(self, *, finish: bool, by: str) -> Outcome:
+        """Undo or finish what a killed process left of a deployment.
+
+        Args:
+            finish: whether one that has moved the traffic is finished; otherwise it is only closed.
+            by: what found it, for the history.
+        """
+        begun, context, story = monotonic(), self._context, self._recorder.story
+        self._tell.started(self._recorder.number, story.ref)
+        had_ended, killed_in = story.ended, story.running_step
+        error: OpsError | None = None
+        with _cancellable(context) as cancellation:
+            cancellation.shield()
+            if context.swapped_at and not story.swapped_at:
+                self._tell.swapped(context.swapped_at)
+            if context.swapped and finish and not had_ended:
+                try:
+                    for position, step in enumerate(self._steps, start=1):
+                        done = story.steps.get(step.name)
+                        if step.after_swap and not (done and done.status == "succeeded"):
+                            self._run_step(step, position)
+                except SwappedBack as failure:
+                    error = failure
+                else:
+                    context.warnings.append(
+                        f"Its process ended without a word in {killed_in or 'between steps'}; "
+                        f"{by} finished it."
+                    )
+            elif context.swapped:
+                for position, step in enumerate(self._steps, start=1):
+                    if step.closes and not had_ended:
+                        self._run_step(step, position)
+                for name in story.steps:
+                    if self._could_not_undo(name):
+                        # It serves now: there is nothing to take back any more.
+                        self._tell.step_undone(name)
+                error = Interrupted(
+                    f"Its process ended without a word; {by} found its release live.",
+                    traffic=f"{context.plan.candidate} served its release.",
+                )
+            if not context.swapped:
+                left = [s for s in self._steps if self._is_left(s.name)]
+                whole = self._undo(left)
+                error = error or Interrupted(
+                    f"Its process ended without a word in {killed_in or 'between steps'}; "
+                    f"{by} {'undid it' if whole else 'could not undo all of it'}."
+                )
+            if had_ended:
+                # How it ended has been said; what could not be undone then is undone now.
+                return self._outcome(error, monotonic() - begun)
+            return self._end(error, begun)
+
+    def _could_not_undo(self, name: str) -> bool:
+        step = self._recorder.story.steps.get(name)
+        return step is not None and step.undo == "failed"
+
+    def _is_left(self, name: str) -> bool:
+        story = self._recorder.story
+        step = story.steps.get(name)
+        return step is not None and (story.ended is None or step.undo == "failed")
 
     def _tell_warnings(self) -> None:
         for warning in self._context.warnings[self._told_warnings :]:
@@ -213,10 +206,6 @@ class Runner:
     def _outcome(self, error: OpsError | None, seconds: float) -> Outcome:
         context = self._context
         warnings = [self._redactor.clean(warning) for warning in context.warnings]
-        if self._history.lost:
-            warnings.append(
-                f"Postgres was away: {self._history.lost} line(s) of the history were not written."
-            )
         match error:
             case None:
                 status = Deployment.Status.SUCCEEDED
@@ -224,9 +213,10 @@ class Runner:
             case SwappedBack():
                 status, code = Deployment.Status.ROLLED_BACK, error.exit_code
                 error.traffic = error.traffic or self._traffic("Traffic was moved back")
-            case Cancelled():
+            case Cancelled() | Interrupted():
                 status, code = Deployment.Status.INTERRUPTED, error.exit_code
-                error.traffic = error.traffic or self._traffic("Traffic was never moved")
+                moved = "moved back" if self._context.moved_back else "never moved"
+                error.traffic = error.traffic or self._traffic(f"Traffic was {moved}")
             case _:
                 status, code = Deployment.Status.FAILED, error.exit_code
                 error.traffic = error.traffic or self._traffic("Traffic was never moved")
@@ -234,7 +224,7 @@ class Runner:
             status=status.value,
             exit_code=code,
             seconds=seconds,
-            deployment=self._record.pk,
+            deployment=self._recorder.number,
             error=error,
             warnings=warnings,
             ready_at=context.watch.ready_at if context.watch else None,
@@ -262,27 +252,51 @@ class _Cancellation:
         self._shielded = True
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        cancelled = Cancelled(
-            f"Cancelled ({signal.Signals(number).name}).", next="manage.py deploy   # when you like"
-        )
         if self._shielded or self._context.swapped_at:
             self._context.say("It is too late to cancel: finishing what was begun.")
             return
         self._shielded = True
-        if self._context.is_whole:
+        try:
+            cancel(number)
+        except Cancelled as cancelled:
+            if not self._context.is_whole:
+                raise
             self._context.cancelled = cancelled
             self._context.say("Cancelling, when Compose has ended what it is in the middle of.")
-            return
-        raise cancelled
 
 
 @contextmanager
 def _cancellable(context: Deploy) -> Iterator[_Cancellation]:
     cancellation = _Cancellation(context)
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, cancellation) for number in signals]
-    try:
+    with handling_signals(cancellation):
         yield cancellation
+
+
+@contextmanager
+def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a handler have Ctrl-C, SIGTERM and SIGHUP for as long as this lasts."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, handler) for number in signals]
+    try:
+        yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        for number, old in zip(signals, before, strict=True):
+            signal.signal(number, old)
+
+
+def cancel(number: int, frame: FrameType | None = None) -> None:
+    """A signal's handler. Raises Cancelled."""
+    raise Cancelled(
+        f"Cancelled ({signal.Signals(number).name}).", next="manage.py deploy   # when you like"
+    )
+
+
+def _patiently(step: Step, context: Deploy) -> bool:
+    deadline = monotonic() + UNDO_SECONDS
+    while True:
+        try:
+            return step.undo(context)
+        except EngineAway:
+            if monotonic() > deadline:
+                raise
+            sleep(1.0)

@@ -21,9 +21,10 @@ WARM_UP_ROUNDS = 2
 
 
 class Watch:
-    """Asks `/health/ready` of one address over and over, in a thread, until it is stopped."""
+    """Asks one path of one address over and over, in a thread, until it is stopped."""
 
-    def __init__(self, address: str, *, host: str) -> None:
+    def __init__(self, address: str, *, host: str, path: str = "/health/ready") -> None:
+        self._path = path
         self.last = Answer(0, reason="not asked yet")
         self.ready_at: datetime | None = None
         self._address = address
@@ -64,7 +65,7 @@ class Watch:
 
     def _look(self) -> None:
         asked = monotonic()
-        answer = self._ask("/health/ready")
+        answer = self._ask(self._path)
         self.last = answer
         if answer.status != 200:
             self._ready_since = None

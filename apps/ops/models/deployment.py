@@ -27,6 +27,8 @@ class Deployment(models.Model):
 
     TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.ROLLED_BACK, Status.INTERRUPTED)
 
+    # Names its journal too, where it is known before Postgres answers; old rows have none.
+    uid = models.CharField(max_length=30, unique=True, null=True, blank=True)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.DEPLOY)
     status = models.CharField(max_length=12, choices=Status, default=Status.QUEUED)
     ref = models.CharField("asked for", max_length=250)
@@ -54,6 +56,26 @@ class Deployment(models.Model):
     )
     commits_total = models.PositiveIntegerField(default=0)
     warnings = models.JSONField(default=list, blank=True)
+    # `db_default`, because the release before this column still writes rows, too.
+    migrations = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        help_text="The migrations that came with it: how each was judged, and its SQL.",
+    )
+    bake = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text="What was measured after the swap, and what it was held against.",
+    )
+    override = models.CharField(
+        "overruled",
+        max_length=300,
+        db_default="",
+        blank=True,
+        help_text="The freeze or the gate that whoever asked for it overruled.",
+    )
 
     class Meta:
         ordering = ("-id",)

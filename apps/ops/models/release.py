@@ -11,6 +11,9 @@ class Release(models.Model):
     author = models.CharField(max_length=200, blank=True)
     committed_at = models.DateTimeField(null=True, blank=True)
     image = models.CharField("image digest", max_length=80, blank=True)
+    # Every migration in its image, "app.name": whether its code runs on a schema is told from it.
+    # Null when it never came as far as preflight.
+    migrations = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

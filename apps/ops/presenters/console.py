@@ -22,10 +22,11 @@ TAIL_LINES = 6
 
 
 class Terminal(Listener):
-    def __init__(self, out: TextIO, *, color: bool = True) -> None:
+    def __init__(self, out: TextIO, *, color: bool = True, kind: str = "deploy") -> None:
         self._console = Console(
             file=out, force_terminal=True, no_color=not color, highlight=False, soft_wrap=False
         )
+        self._doing = "Rolling back to" if kind == "rollback" else "Deploying"
         self._running = _Running()
         self._live = Live(
             self._running, console=self._console, refresh_per_second=10, transient=True
@@ -33,7 +34,7 @@ class Terminal(Listener):
 
     def started(self, deployment: int | None, ref: str) -> None:
         number = f" [dim](deployment #{deployment})[/]" if deployment else ""
-        self._console.print(f"[bold]Deploying {escape(ref)}[/]{number}")
+        self._console.print(f"[bold]{self._doing} {escape(ref)}[/]{number}")
         self._live.start()
 
     def planned(self, plan: Plan) -> None:

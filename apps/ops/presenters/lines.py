@@ -16,12 +16,13 @@ class Lines(Listener):
     verbosity: Django's: 0 only how it ended, 1 the steps, 2 and 3 their output too.
     """
 
-    def __init__(self, out: TextIO, *, verbosity: int = 1) -> None:
+    def __init__(self, out: TextIO, *, verbosity: int = 1, kind: str = "deploy") -> None:
         self._out = out
         self._verbosity = verbosity
+        self._kind = kind
 
     def started(self, deployment: int | None, ref: str) -> None:
-        self._say(f"deploy {ref}" + (f" (deployment #{deployment})" if deployment else ""))
+        self._say(f"{self._kind} {ref}" + (f" (deployment #{deployment})" if deployment else ""))
 
     def planned(self, plan: Plan) -> None:
         for name, value in plan_facts(plan):

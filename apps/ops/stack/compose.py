@@ -60,6 +60,7 @@ class Compose:
         argv: Sequence[str],
         *,
         env: Mapping[str, str],
+        labels: Mapping[str, str],
         seconds: float,
         say: Say,
         merge_stderr: bool = True,
@@ -72,6 +73,7 @@ class Compose:
             Its output.
         """
         flags = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
+        flags += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
         return self._run(
             ["run", "--rm", "--no-deps", "--no-TTY", *flags, service, *argv],
             seconds=seconds,

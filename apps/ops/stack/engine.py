@@ -21,6 +21,8 @@ from apps.ops.errors import OpsError, StepFailed
 API_SECONDS = 30.0
 PROJECT_LABEL = "changeover.project"
 RELEASE_LABEL = "changeover.release"
+# On the one-off containers that a deployment runs: they outlive it when it is killed.
+DEPLOYMENT_LABEL = "changeover.deployment"
 
 
 class EngineAway(StepFailed):
@@ -95,10 +97,43 @@ class Engine:
                 container.stop(timeout=int(seconds))
 
     def remove(self, name: str, *, seconds: float) -> None:
-        if container := self._container(name):
-            with self._talking():
+        """Stop and remove a service's containers, also what a killed recreation left of one."""
+        for container in self._containers(name):
+            with self._talking(), suppress(NotFound):
                 container.stop(timeout=int(seconds))
-                container.remove()
+                container.remove(force=True)
+
+    def remove_strays(self, name: str) -> int:
+        """Remove what a killed recreation left beside a service's container; how many it was."""
+        kept = self._container(name)
+        strays = [c for c in self._containers(name) if kept and c.id != kept.id]
+        for container in strays:
+            with self._talking(), suppress(NotFound):
+                container.remove(force=True)
+        return len(strays)
+
+    def remove_one_offs(self, deployment: str) -> int:
+        """End and remove what a killed deployment still runs beside the services."""
+        label = f"{DEPLOYMENT_LABEL}={deployment}"
+        with self._talking() as client:
+            found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        for container in found:
+            with self._talking(), suppress(NotFound):
+                container.remove(force=True)
+        return len(found)
+
+    def signal(self, container: str, name: str) -> bool:
+        """Send a signal to a container's first process; whether there is such a container."""
+        with self._talking() as client:
+            try:
+                client.containers.get(container).kill(signal=name)
+            except NotFound:
+                return False
+            except APIError as error:
+                if error.status_code != 409:  # It is not running any more.
+                    raise
+                return False
+        return True
 
     def logs(self, name: str, *, lines: int) -> str:
         """The last lines of a service's container."""
@@ -177,19 +212,21 @@ class Engine:
         return {c["Labels"].get(RELEASE_LABEL, "") for c in containers}
 
     def _container(self, service: str) -> Container | None:
+        # A recreation that was killed can leave a stopped second one.
+        return min(self._containers(service), key=lambda c: c.status != "running", default=None)
+
+    def _containers(self, service: str) -> list[Container]:
         labels = [
             f"com.docker.compose.project={self.project}",
             f"com.docker.compose.service={service}",
             "com.docker.compose.oneoff=False",
         ]
         with self._talking() as client:
-            try:
-                found = client.containers.list(all=True, filters={"label": labels})
-            except NotFound:
-                # One of them went away between being listed and being read.
-                found = client.containers.list(all=True, filters={"label": labels})
-        # A recreation that was killed can leave a stopped second one.
-        return min(found, key=lambda c: c.status != "running", default=None)
+            # Others may remove one between its being listed and its being read.
+            found: list[Container] = client.containers.list(
+                all=True, filters={"label": labels}, ignore_removed=True
+            )
+            return found
 
     def _image(self, name: str) -> Image | None:
         with self._talking() as client:

@@ -21,22 +21,25 @@ class Start(Step):
 
     name = "start"
 
-    def __init__(self) -> None:
-        self._standby: Service | None = None
-        self._acted = False
-
     def run(self, deploy: Deploy) -> str:
         plan, settings = deploy.plan, deploy.settings
         service = plan.candidate.service
         require_idle(deploy, plan.candidate)
-        self._standby = deploy.engine.service(service)
-        self._acted = True
+        standby = deploy.engine.service(service)
+        warm = is_warm(deploy, standby)
+        deploy.intend(
+            self.name,
+            warm=warm,
+            image=standby.image if standby else "",
+            release=standby.release if standby else "",
+            running=standby is not None and standby.running,
+        )
         with deploy.edge.preview(plan.candidate) as token:
-            address = self._start(deploy)
-            deploy.watch = Watch(address, host=settings.site_host)
+            address = f"{standby.address}:8000" if warm and standby else self._start(deploy)
+            deploy.watch = Watch(address, host=settings.site_host, path=deploy.ready_path)
             wait_until_ready(deploy, deploy.watch)
             smoke(deploy, address, token=token)
-        return f"{service} is ready"
+        return f"{service} is ready" + (", and was running" if warm else "")
 
     def _start(self, deploy: Deploy) -> str:
         """The candidate's own address, once its container runs."""
@@ -63,20 +66,37 @@ class Start(Step):
     def undo(self, deploy: Deploy) -> bool:
         if deploy.watch:
             deploy.watch.stop()
-        if not self._acted:
+        before = deploy.intended(self.name)
+        if before is None or before["warm"]:
             return False
         require_idle(deploy, deploy.plan.candidate)
         service, settings = deploy.plan.candidate.service, deploy.settings
-        standby = self._standby
-        if standby and standby.running and deploy.engine.has_image(standby.image):
-            # The warm way back was here before: put it back.
-            deploy.engine.tag(standby.image, deploy.plan.candidate.value)
-            deploy.compose(standby.release).recreate(
+        if not (before["running"] and deploy.engine.has_image(before["image"])):
+            deploy.engine.remove(service, seconds=settings.web_stop_grace_seconds)
+            return True
+        # The warm way back was here before: put it back.
+        deploy.engine.tag(before["image"], deploy.plan.candidate.value)
+        now = deploy.engine.service(service)
+        if now is None or not now.running or now.image != before["image"]:
+            deploy.compose(before["release"]).recreate(
                 service, stop_seconds=settings.web_stop_grace_seconds, say=deploy.say
             )
-        else:
-            deploy.engine.remove(service, seconds=settings.web_stop_grace_seconds)
+        deploy.engine.remove_strays(service)
         return True
+
+
+def is_warm(deploy: Deploy, standby: Service | None) -> bool:
+    """Whether a rollback finds its release running in the idle colour."""
+    release = deploy.plan.commit.sha
+    return (
+        deploy.kind == "rollback"
+        and standby is not None
+        and standby.running
+        and not standby.restarts
+        and standby.release == release
+        and standby.image == deploy.engine.image_id(release)
+        and bool(standby.address)
+    )
 
 
 def _standby_grace(deploy: Deploy) -> int:

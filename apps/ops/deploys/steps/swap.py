@@ -25,11 +25,12 @@ class Swap(Step):
     def run(self, deploy: Deploy) -> str:
         plan = deploy.plan
         assert deploy.watch is not None
-        # Candidate and worker both run only now, and a worker's start is work for the machine: the
-        # calm that is asked for begins here.
-        deploy.watch.count_anew(warm_up=deploy.settings.smoke_paths)
-        wait_until_settled(deploy, deploy.watch)
-        require_running(deploy)
+        if not (deploy.intended("start") or {}).get("warm"):
+            # Candidate and worker both run only now, and a worker's start is work for the machine:
+            # the calm that is asked for begins here.
+            deploy.watch.count_anew(warm_up=deploy.smoke_paths)
+            wait_until_settled(deploy, deploy.watch)
+            require_running(deploy)
         deploy.watch.stop()
         if (live := deploy.edge.live()) is not plan.live:
             raise StepFailed(
@@ -37,7 +38,9 @@ class Swap(Step):
                 "somebody else moved it.",
                 next="manage.py status   # then deploy again",
             )
-        # Said before it is done: a signal between the two must find a deployment to be finished.
+        # Said before it is done: a signal between the two must find a deployment to be finished,
+        # and after a kill the edge tells whether it was done.
+        deploy.intend(self.name, to=plan.candidate.value)
         deploy.swapped_at = datetime.now(UTC)
         try:
             deploy.edge.point_to(plan.candidate)
@@ -48,8 +51,7 @@ class Swap(Step):
                 f"The edge could not be written: {error}.", next="df -h   # is a disk full?"
             ) from error
         if wrong := self._prove(deploy):
-            deploy.edge.point_to(plan.live)
-            deploy.moved_back = True
+            _move_back(deploy)
             raise SwappedBack(
                 f"After the swap the front door answered {wrong}, "
                 f"not release {plan.commit.short} ({plan.candidate}).",
@@ -75,6 +77,18 @@ class Swap(Step):
                 return str(wrong)
             if wrong:
                 sleep(0.1)
+
+
+def _move_back(deploy: Deploy) -> None:
+    try:
+        deploy.edge.point_to(deploy.plan.live)
+    except OSError as error:
+        raise StepFailed(
+            f"The front door does not answer with {deploy.plan.candidate}, and the edge could not "
+            f"be written to move back: {error}.",
+            next="df -h   # make room, then: manage.py rollback",
+        ) from error
+    deploy.moved_back = True
 
 
 def _last_lines(deploy: Deploy) -> str:

@@ -8,12 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from apps.ops.deploys import preview
-from apps.ops.deploys.events import Listener
-from apps.ops.deploys.runner import deploy
+from apps.ops.deploys.context import Options
+from apps.ops.deploys.operations import deploy
 from apps.ops.errors import OpsError
-from apps.ops.presenters.console import Terminal
-from apps.ops.presenters.jsonl import JsonLines
-from apps.ops.presenters.lines import Lines
+from apps.ops.presenters.chosen import add_format, presenter
 from apps.ops.redact import Redactor
 
 EXIT_CODES = """\
@@ -22,8 +20,9 @@ exit codes:
   1    failed; traffic never moved
   2    usage
   3    failed after the swap and rolled back by itself
-  4    another deployment holds the lock
-  5    refused by a gate: unknown ref, dirty checkout, missing variable, failed check, no room
+  4    another deployment holds the lock, or deployments are frozen
+  5    refused by a gate: unknown ref, dirty checkout, missing variable, failed check, no room,
+       a migration that breaks the live release
   6    live, with warnings
   130  cancelled before the swap; undone
 """
@@ -57,26 +56,42 @@ class Command(BaseCommand):
             help="Print what would happen (commits, migrations, colour, steps); change nothing.",
         )
         parser.add_argument(
-            "--format",
-            choices=("text", "json"),
-            default="text",
-            help="json: one object a line, one line an event. Default: text, live on a terminal.",
+            "--no-bake",
+            action="store_true",
+            help="Do not watch the new release after the swap, and do not move back by itself.",
         )
+        parser.add_argument(
+            "--maintenance",
+            action="store_true",
+            help="Put the maintenance page up while migrations run that break the live release.",
+        )
+        parser.add_argument(
+            "--allow-contract",
+            action="store_true",
+            help="Apply migrations that break the live release, before the swap: requests fail.",
+        )
+        parser.add_argument(
+            "--override", action="store_true", help="Deploy although deployments are frozen."
+        )
+        add_format(parser)
 
     def handle(self, *args: Any, ref: str | None, plan: bool, **options: Any) -> None:
         if plan:
             self._print_plan(ref, as_json=options["format"] == "json")
             return
-        outcome = deploy(ref, settings=settings.OPS, presenter=self._presenter(options))
+        chosen = Options(
+            bake=not options["no_bake"],
+            maintenance=options["maintenance"],
+            allow_contract=options["allow_contract"],
+            override=options["override"],
+        )
+        outcome = deploy(
+            ref,
+            settings=settings.OPS,
+            presenter=presenter(options, kind="deploy"),
+            options=chosen,
+        )
         sys.exit(outcome.exit_code)
-
-    def _presenter(self, options: dict[str, Any]) -> Listener:
-        if options["format"] == "json":
-            return JsonLines(sys.stdout)
-        live = sys.stdout.isatty() or options["force_color"]
-        if live and options["verbosity"] == 1:
-            return Terminal(sys.stdout, color=not options["no_color"])
-        return Lines(sys.stdout, verbosity=options["verbosity"])
 
     def _print_plan(self, ref: str | None, *, as_json: bool) -> None:
         try:

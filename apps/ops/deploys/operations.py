@@ -1,0 +1,178 @@
+"""What can be asked for: a deployment, a rollback, a recovery. One at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import monotonic
+
+from django.db import DatabaseError
+
+from apps.ops import freezes
+from apps.ops.conf import OpsSettings
+from apps.ops.deploys import history, journal, pipeline, recovery
+from apps.ops.deploys.context import Deploy, Options
+from apps.ops.deploys.events import Listener, Outcome
+from apps.ops.deploys.lock import deploy_lock
+from apps.ops.deploys.recorder import Recorder
+from apps.ops.deploys.runner import Runner, cancel, handling_signals
+from apps.ops.deploys.story import Story
+from apps.ops.edge.files import Edge
+from apps.ops.errors import Busy, Cancelled, Frozen, OpsError, StepFailed
+from apps.ops.redact import Redactor
+from apps.ops.requester import Requester
+from apps.ops.source import Checkout
+from apps.ops.stack.engine import Engine
+
+AS_USUAL = Options()
+
+
+def deploy(
+    ref: str | None,
+    *,
+    settings: OpsSettings,
+    presenter: Listener,
+    options: Options = AS_USUAL,
+) -> Outcome:
+    """Deploy a ref of the remote (None: its main branch), and record it.
+
+    Returns:
+        How it ended. What went wrong is in it; nothing an operator can cause is raised.
+    """
+    return _carry_out("deploy", ref, settings=settings, presenter=presenter, options=options)
+
+
+def rollback(
+    release: str | None,
+    *,
+    settings: OpsSettings,
+    presenter: Listener,
+    options: Options = AS_USUAL,
+) -> Outcome:
+    """Go back to a release whose image was kept (None: the newest stable one that differs).
+
+    Needs Docker and the edge; without Postgres it is recorded in the journal.
+    """
+    return _carry_out("rollback", release, settings=settings, presenter=presenter, options=options)
+
+
+def recover(*, settings: OpsSettings, presenter: Listener) -> list[tuple[Story, Outcome]]:
+    """Undo or finish what killed deployments left, and bring the history up to date.
+
+    Raises:
+        OpsError: somebody deploys, or something could not be taken back.
+    """
+    who = Requester.now(settings)
+    with deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recover"):
+        done = recovery.recover(settings, by="recover", presenter=lambda: presenter)
+        recovery.bring_history_up_to_date(settings)
+    return done
+
+
+def _carry_out(
+    kind: str, ref: str | None, *, settings: OpsSettings, presenter: Listener, options: Options
+) -> Outcome:
+    default = settings.branch if kind == "deploy" else "the newest stable release"
+    asked = {
+        "kind": kind,
+        "ref": default if ref is None else ref,
+        **Requester.now(settings).as_fields(),
+    }
+    begun = monotonic()
+    uid = journal.new_uid()
+    recorder = Recorder(settings.state_dir, Story(uid))
+    try:
+        with ExitStack() as stack:
+            # Until its first step begins there is nothing to undo.
+            stack.enter_context(handling_signals(cancel))
+            who = f"{asked['requested_by']} {_verb(kind)} {asked['ref']}"
+            stack.enter_context(deploy_lock(settings.state_dir, holder=who, uid=uid))
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-")))
+            context = Deploy(
+                settings=settings,
+                uid=uid,
+                kind=kind,
+                options=options,
+                ref=ref,
+                engine=Engine(settings.project),
+                edge=Edge(settings.edge_dir),
+                checkout=Checkout(
+                    settings.checkout, remote=settings.remote, branch=settings.branch
+                ),
+                say=lambda line: None,
+                scratch=scratch,
+            )
+            _put_in_order(context)
+            override = ""
+            if kind == "deploy":
+                _wake_postgres(context)
+                override = freezes.require_thawed(options.override)
+            recovery.bring_history_up_to_date(settings)
+            recorder.begin(**asked, options=asdict(options), override=override)
+            steps = pipeline.steps_of(kind)
+            return Runner(context, steps, recorder, presenter).run(asked["ref"])
+    except OpsError as error:
+        Redactor.from_environment().clean_error(error)
+        error.traffic = error.traffic or "Nothing was done; traffic is as it was."
+        status = "interrupted" if isinstance(error, Cancelled) else "failed"
+        outcome = Outcome(status, error.exit_code, monotonic() - begun, error=error)
+        if isinstance(error, Busy | Frozen):
+            _record_refusal(recorder, asked, options, outcome)
+        presenter.started(recorder.number, asked["ref"])
+        outcome = replace(outcome, deployment=recorder.number)
+        presenter.ended(outcome)
+        return outcome
+
+
+def _put_in_order(context: Deploy) -> None:
+    try:
+        recovery.recover(
+            context.settings,
+            by=f"the next {context.kind}",
+            presenter=Listener,
+            finish=context.kind == "deploy",
+        )
+    except StepFailed as error:
+        if context.kind == "deploy":
+            raise
+        # The way back must not wait for that.
+        context.warnings.append(f"{error.found} Next: {error.next}")
+
+
+def _verb(kind: str) -> str:
+    return "deploys" if kind == "deploy" else "rolls back to"
+
+
+def _wake_postgres(context: Deploy) -> None:
+    """The history's tables; on an empty server Postgres is brought up for them."""
+    try:
+        history.prepare()
+        return
+    except DatabaseError:
+        pass
+    try:
+        context.compose().ensure(["postgres"], say=context.say)
+        history.prepare()
+    except OpsError as error:
+        raise StepFailed(
+            "Postgres does not answer and could not be started, so nothing can be recorded.",
+            output=error.output,
+            next="docker compose ps --all postgres   # then: docker compose logs postgres",
+        ) from error
+    except DatabaseError as error:
+        raise StepFailed(
+            f"Postgres runs and does not let us in: {str(error).strip()}",
+            next="compare POSTGRES_* in .env with what the database was created with",
+        ) from error
+
+
+def _record_refusal(
+    recorder: Recorder, asked: dict[str, str], options: Options, outcome: Outcome
+) -> None:
+    try:
+        recorder.begin(**asked, options=asdict(options))
+        recorder.ended(outcome)
+    except OpsError:
+        return  # Nothing was done; that it was refused is said on the terminal.

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from apps.ops.deploys import recovery
+from apps.ops.deploys.lock import holder
+from apps.ops.deploys.operations import recover
+from apps.ops.errors import Busy, OpsError
+from apps.ops.presenters.lines import Lines
+from apps.ops.redact import Redactor
+
+
+class Command(BaseCommand):
+    help = (
+        "Put in order what a killed deployment or rollback left behind: undo it when it had not "
+        "moved the traffic, finish it when it had, and bring the history up to date from the "
+        "journal. Every deploy and rollback begins with the same. Exit code 0 when nothing is left."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--plan", action="store_true", help="Say what was left; change nothing."
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+
+    def handle(self, *args: Any, plan: bool, **options: Any) -> None:
+        as_json = options["format"] == "json"
+        try:
+            if runs := holder(settings.OPS.state_dir):
+                raise Busy(f"A deployment is running: {runs}.", next="manage.py status")
+            left = recovery.left_behind(settings.OPS)
+            said = [recovery.describe(story, settings.OPS) for story in left]
+            if not as_json:
+                for line in said or ["Nothing was left behind."]:
+                    self.stdout.write(line)
+            if not plan:
+                out = sys.stderr if as_json else sys.stdout
+                done = recover(settings=settings.OPS, presenter=Lines(out, verbosity=1))
+            else:
+                done = []
+        except OpsError as error:
+            Redactor.from_environment().clean_error(error)
+            self.stderr.write(f"{error.found}\n{error.traffic or 'Traffic is as it was.'}")
+            if error.next:
+                self.stderr.write(f"Next: {error.next}")
+            sys.exit(error.exit_code)
+        if as_json:
+            report = [
+                {"deployment": s.uid, "status": o.status, "warnings": list(o.warnings)}
+                for s, o in done
+            ]
+            self.stdout.write(json.dumps({"left": said, "recovered": report}, indent=2))

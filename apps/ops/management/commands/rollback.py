@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from apps.ops.deploys.context import Options
+from apps.ops.deploys.operations import rollback
+from apps.ops.presenters.chosen import add_format, presenter
+
+EXIT_CODES = """\
+exit codes:
+  0    the older release is live
+  1    failed; traffic never moved
+  2    usage
+  3    failed after the swap and moved back by itself
+  4    another deployment holds the lock
+  5    refused: no such release, no stable one, or its code does not run on today's schema
+  6    live, with warnings
+  130  cancelled before the swap; undone
+"""
+
+
+class Command(BaseCommand):
+    help = (
+        "Go back to a release whose image was kept: without RELEASE, to the newest stable one that "
+        "is not live. To a warm standby it is one swap. Works with Postgres down."
+    )
+    requires_system_checks = []
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(*args, **kwargs)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = EXIT_CODES
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "release", nargs="?", metavar="RELEASE", help="The first characters of a commit."
+        )
+        parser.add_argument(
+            "--allow-incompatible",
+            action="store_true",
+            help="Go back although its code does not run on today's schema.",
+        )
+        add_format(parser)
+
+    def handle(self, *args: Any, release: str | None, **options: Any) -> None:
+        outcome = rollback(
+            release,
+            settings=settings.OPS,
+            presenter=presenter(options, kind="rollback"),
+            options=Options(allow_incompatible=options["allow_incompatible"]),
+        )
+        sys.exit(outcome.exit_code)
