@@ -29,12 +29,22 @@ demo-down: _test-image
 bench *arguments: _test-image
     @just _rig bench --root '{{ root }}/.bench' --port 8090 "$@"
 
+# Kill N deployments at random moments, and check that nothing is lost: just chaos 30 --seed 7
+[group('show')]
+chaos n="30" *arguments: _test-image
+    @shift; just _rig chaos --root '{{ root }}/.cache/chaos' --port 8091 --rate 100 --kills '{{ n }}' "$@"
+
 # --- Production, on the server ---------------------------------------------------------------------
 
 # Deploy the remote's main branch, or a REF, without losing a request.
 [group('production')]
 deploy *arguments:
     {{ utility }} deploy "$@"
+
+# Go back to the newest stable release that differs, or to a RELEASE.
+[group('production')]
+rollback *arguments:
+    {{ utility }} rollback "$@"
 
 # Who gets the traffic, what runs, what was deployed.
 [group('production')]

@@ -35,7 +35,11 @@ def stack() -> Iterator[ScratchStack]:
         root,
         project=project_of("changeover-e2e", root),
         port=free_port(),
-        settings={"OPS_SETTLE_SECONDS": "0.5", "OPS_START_SECONDS": "15"},
+        settings={
+            "OPS_SETTLE_SECONDS": "0.5",
+            "OPS_START_SECONDS": "15",
+            "OPS_BAKE_SECONDS": "1",
+        },
     )
     stack.destroy()
     try:

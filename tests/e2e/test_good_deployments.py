@@ -13,10 +13,10 @@ def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: Sc
     assert stack.first.event("planned")["live_release"] == ""
     steps = [e["step"] for e in stack.first.events if e["event"] == "step_succeeded"]
     assert steps == [
-        *("fetch", "build", "preflight", "migrate", "static", "start", "workers"),
-        *("swap", "retire", "prune"),
+        *("fetch", "build", "preflight", "pause", "backup", "migrate", "static", "start"),
+        *("workers", "swap", "resume", "bake", "retire", "contract", "prune"),
     ]
-    assert stack.status()["live"] == "green"
+    assert stack.first.event("planned")["candidate"] == "green"
 
 
 def test_a_deployment_moves_all_traffic_and_loses_and_doubles_nothing(

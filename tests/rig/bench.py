@@ -23,7 +23,11 @@ def bench(source: Path, root: Path, port: int, *, swaps: int, rate: float, settl
         root,
         project=project_of("changeover-bench", root),
         port=port,
-        settings={"OPS_SETTLE_SECONDS": f"{settle:g}", "OPS_SMOKE_PATHS": "/,/about/"},
+        settings={
+            "OPS_SETTLE_SECONDS": f"{settle:g}",
+            "OPS_SMOKE_PATHS": "/,/about/",
+            "OPS_BAKE_SECONDS": "2",
+        },
     )
     stack.destroy()
     try:

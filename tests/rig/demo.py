@@ -22,7 +22,7 @@ def demo(source: Path, root: Path, port: int) -> int:
         root,
         project=project_of("changeover-demo", root),
         port=port,
-        settings={"OPS_SMOKE_PATHS": "/,/about/"},
+        settings={"OPS_SMOKE_PATHS": "/,/about/", "OPS_BAKE_SECONDS": "10"},
     )
     if root.exists():
         _say("Removing the demo that is still there.")
@@ -62,7 +62,7 @@ def demo(source: Path, root: Path, port: int) -> int:
     print(describe(traffic, ledger, steady, [swap]))
     print(
         f"swap             {swap.switched * 1000:.0f} ms after the rename nobody got the old "
-        f"release any more;\n                 its last request ended after {swap.drain:.1f} s"
+        f"release any more;\n                 it was drained in {swap.drain:.1f} s"
     )
     print()
     print(stack.manage("status").output)

@@ -16,7 +16,7 @@ from tests.rig.stack import Result, ScratchStack
 class Swap:
     """A deployment under traffic.
 
-    `window` are the requests under way between the rename and the old colour's last answer, `all`
+    `window` are the requests under way in the second after the rename, `all`
     those of the whole deployment. `ready_to_new` is from the candidate's first ready answer to the
     first answer of the new release at the front door; `own` is the part of it that is neither the
     configured settling nor the worker's change; all are seconds."""
@@ -35,7 +35,8 @@ class Swap:
     def of(cls, result: Result, traffic: Traffic, *, settle: float) -> Swap:
         ended = result.event("ended")
         ready, swapped = _time(ended["ready_at"]), _time(ended["swapped_at"])
-        drained = _time(ended["drained_at"]) if ended["drained_at"] else swapped
+        retire = _time(result.event("step_started", step="retire")["time"])
+        drained = _time(ended["drained_at"]) if ended["drained_at"] else retire
         release = result.event("planned")["release"]
         workers = result.event("step_succeeded", step="workers")["seconds"]
         after = [r for r in traffic.requests if r.begun > ready - 5 and r.kind != "slow"]
@@ -50,8 +51,8 @@ class Swap:
             own=first_new - ready - settle - workers,
             workers=workers,
             switched=max(last_old - swapped, 0.0),
-            drain=drained - swapped,
-            window=traffic.during(swapped, drained),
+            drain=drained - retire,
+            window=traffic.during(swapped, swapped + 1.0),
             all=traffic.during(_time(result.event("started")["time"]), _time(ended["time"])),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import call_command
@@ -13,8 +13,12 @@ from pytest_django import DjangoDbBlocker
 
 from apps.ops.colors import Color
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.journal import new_uid
 from apps.ops.deploys.plan import Plan
+from apps.ops.deploys.recorder import Recorder
+from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
+from apps.ops.models import Deployment
 from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
 
@@ -22,6 +26,20 @@ if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory, PostgresServer
 
 NEW, OLD = "b" * 40, "a" * 40
+ASKED: dict[str, Any] = {
+    "kind": "deploy",
+    "ref": "main",
+    "requested_by": "ada",
+    "requested_from": "192.0.2.7",
+    "options": {},
+}
+
+
+def begin(state_dir: Path, **changes: Any) -> Recorder:
+    """A deployment that was asked for, in its journal and in the history."""
+    recorder = Recorder(state_dir, Story(new_uid()))
+    recorder.begin(**{**ASKED, **changes})
+    return recorder
 
 
 @contextmanager
@@ -43,9 +61,12 @@ def using(server: PostgresServer) -> Iterator[None]:
 def database(
     own_postgres: PostgresServer, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[PostgresServer]:
-    """A migrated database on a server that this test may freeze, stop and restart."""
+    """A migrated database without deployments, on a server that this test may freeze, stop and
+    restart."""
     with django_db_blocker.unblock(), using(own_postgres):
         call_command("migrate", verbosity=0)
+        Deployment.objects.all().delete()
+        connection.close()  # Who looks afterwards must not do so on one that a restart cut.
         yield own_postgres
         own_postgres.bring_back()
 

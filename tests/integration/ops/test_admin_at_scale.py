@@ -84,7 +84,7 @@ def much_history(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
             cursor.execute("ANALYZE ops_deployment; ANALYZE ops_release; ANALYZE ops_step")
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE ops_step, ops_deployment, ops_release")
+        cursor.execute("TRUNCATE ops_step, ops_deployment, ops_backup, ops_release")
 
 
 def ask(client: Client, address: str) -> tuple[str, list[str]]:

@@ -2,64 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection
 from django.utils import timezone
 
-from apps.ops.deploys import history
+from apps.ops.deploys import history, journal
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Outcome
-from apps.ops.deploys.history import OUTPUT_CHARACTERS, OUTPUT_LINES, History
-from apps.ops.errors import Busy, StepFailed
+from apps.ops.deploys.recorder import OUTPUT_CHARACTERS, OUTPUT_LINES, Recorder
+from apps.ops.deploys.story import Story
+from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment, Release, Step
-from tests.integration.ops.conftest import NEW, OLD
+from tests.conftest import HUNG_SECONDS, wait_until
+from tests.integration.ops.conftest import ASKED, NEW, OLD, begin
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
 
 db = pytest.mark.django_db
+# The rows are written in a thread of its own, on a connection of its own.
+written = pytest.mark.django_db(transaction=True)
 TERMINAL = [status.value for status in Deployment.TERMINAL]
-ASKED = {"ref": "main", "requested_by": "ada", "requested_from": "192.0.2.7"}
+GOOD = Outcome("succeeded", 0, 1.0)
 
 
-def begin(**changes: str) -> Deployment:
-    return history.begin(**{**ASKED, **changes})
+def running() -> Deployment:
+    return Deployment.objects.create(status="running", ref="main", started_at=timezone.now())
 
 
 def ended(status: str, **changes: Any) -> Deployment:
-    row = begin()
+    row = running()
     Deployment.objects.filter(pk=row.pk).update(
         status=status, finished_at=timezone.now(), **changes
     )
     return row
 
 
-@db
-def test_a_deployment_begins_as_running_with_who_asked_for_what() -> None:
-    row = begin(ref="r" * 999, requested_by="b" * 999, requested_from="f" * 999)
-    row.refresh_from_db()
+def only_story(state_dir: Path) -> Story:
+    [story] = journal.stories(state_dir)
+    return story
 
-    assert (row.status, row.kind) == ("running", "deploy")
-    assert (len(row.ref), len(row.requested_by), len(row.requested_from)) == (250, 150, 200)
-    assert row.started_at is not None
-    assert (row.finished_at, row.exit_code) == (None, None)
+
+def names() -> list[tuple[str, str]]:
+    return [(s.name, s.status) for s in Step.objects.order_by("position")]
+
+
+# --- What the tables refuse -----------------------------------------------------------------------
 
 
 @db
 def test_one_deployment_runs_at_a_time() -> None:
-    begin()
+    running()
 
     with pytest.raises(IntegrityError, match="ops_one_running_deployment"):
-        begin()
+        running()
 
 
 @db
 def test_any_number_may_have_ended_and_one_run() -> None:
     for status in TERMINAL * 2:
         ended(status)
-    begin()
+    running()
 
     assert Deployment.objects.count() == 9
 
@@ -94,7 +102,7 @@ def test_what_ended_can_still_be_annotated() -> None:
 @db
 @pytest.mark.parametrize("status", TERMINAL)
 def test_nothing_has_ended_without_a_time(status: str) -> None:
-    row = begin()
+    row = running()
 
     with pytest.raises(IntegrityError, match="ops_terminal_deployment_is_finished"):
         Deployment.objects.filter(pk=row.pk).update(status=status)
@@ -103,7 +111,7 @@ def test_nothing_has_ended_without_a_time(status: str) -> None:
 @db
 def test_a_releases_row_cannot_go_while_the_history_names_it() -> None:
     release = Release.objects.create(sha=NEW)
-    row = begin()
+    row = running()
     row.release = release
     row.save()
 
@@ -112,9 +120,9 @@ def test_a_releases_row_cannot_go_while_the_history_names_it() -> None:
 
 
 @db
-def test_what_an_interrupted_deployment_left_is_closed_and_nothing_else() -> None:
+def test_what_claims_to_run_without_a_journal_is_closed_and_nothing_else() -> None:
     before = ended("succeeded")
-    row = begin()
+    row = running()
     Step.objects.create(
         deployment=row, position=1, name="fetch", started_at=timezone.now(), status="succeeded"
     )
@@ -126,7 +134,7 @@ def test_what_an_interrupted_deployment_left_is_closed_and_nothing_else() -> Non
     row.refresh_from_db()
     assert row.status == "interrupted"
     assert row.finished_at is not None
-    assert row.error == "Its process ended without a word; the next deployment found it."
+    assert row.error == "Its process ended without a word, and its journal is gone."
     assert [
         (s.name, s.status, s.summary, bool(s.finished_at)) for s in row.steps.order_by("position")
     ] == [
@@ -137,86 +145,114 @@ def test_what_an_interrupted_deployment_left_is_closed_and_nothing_else() -> Non
     assert before.status == "succeeded"
 
 
-@db
-def test_a_refusal_is_an_entry_of_its_own_beside_the_one_that_runs() -> None:
-    begin()
+# --- What is written ------------------------------------------------------------------------------
 
-    number = history.record_refusal(**ASKED, error=Busy("Another deployment is running."))
 
-    row = Deployment.objects.get(pk=number)
+@written
+def test_a_deployment_begins_as_running_with_who_asked_for_what(tmp_path: Path) -> None:
+    recorder = begin(
+        tmp_path, ref="r" * 999, requested_by="b" * 999, requested_from="f" * 999, kind="rollback"
+    )
+
+    row = Deployment.objects.get()
+    assert (row.pk, row.uid) == (recorder.number, recorder.story.uid)
+    assert (row.status, row.kind) == ("running", "rollback")
+    assert (len(row.ref), len(row.requested_by), len(row.requested_from)) == (250, 150, 200)
+    assert row.started_at is not None
+    assert row.created_at == row.started_at
+    assert (row.finished_at, row.exit_code) == (None, None)
+    assert not recorder.behind
+
+
+@written
+def test_a_refusal_is_an_entry_of_its_own_beside_the_one_that_runs(tmp_path: Path) -> None:
+    running()
+
+    recorder = begin(tmp_path)
+    recorder.ended(Outcome("failed", 4, 0.0, error=StepFailed("Another deployment is running.")))
+
+    row = Deployment.objects.get(pk=recorder.number)
     assert (row.status, row.exit_code, row.error) == ("failed", 4, "Another deployment is running.")
 
 
-@db
-def test_a_step_is_in_the_database_before_it_acts_and_its_output_when_it_ended() -> None:
-    row = begin()
-    log = History(row)
-    log.step_started("build", 2)
+@written
+def test_a_step_is_in_the_database_before_it_acts_and_its_output_when_it_ended(
+    tmp_path: Path,
+) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_started("build", 2)
 
-    step = row.steps.get()
+    step = Step.objects.get()
     assert (step.status, step.position, step.finished_at) == ("running", 2, None)
 
-    log.line("one\x00")
-    log.line("x" * 5000)
-    log.step_succeeded("build", "s" * 999, 1.0)
+    recorder.line("one\x00")
+    recorder.line("x" * 5000)
+    recorder.step_succeeded("build", "s" * 999, 1.0)
     step.refresh_from_db()
     assert (step.status, step.summary, bool(step.finished_at)) == ("succeeded", "s" * 300, True)
     assert step.output == "one\n" + "x" * 2000
 
 
-@db
-def test_of_a_steps_output_the_last_lines_are_kept() -> None:
-    row = begin()
-    log = History(row)
-    log.step_started("build", 1)
+@written
+def test_of_a_steps_output_the_last_lines_are_kept(tmp_path: Path) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_started("build", 1)
     for number in range(OUTPUT_LINES + 100):
-        log.line(f"{number} {'x' * 1000}")
-    log.step_succeeded("build", "", 1.0)
+        recorder.line(f"{number} {'x' * 1000}")
+    recorder.step_succeeded("build", "", 1.0)
 
-    output = row.steps.get().output
+    output = Step.objects.get().output
     assert len(output) == OUTPUT_CHARACTERS
     assert output.splitlines()[-1].startswith(f"{OUTPUT_LINES + 99} ")
 
 
-@db
-def test_the_output_of_one_step_is_not_the_next_ones() -> None:
-    row = begin()
-    log = History(row)
-    log.step_started("fetch", 1)
-    log.line("fetching")
-    log.step_succeeded("fetch", "", 1.0)
-    log.step_started("build", 2)
-    log.step_failed("build", StepFailed("It broke.", output="because"), 1.0)
+@written
+def test_the_output_of_one_step_is_not_the_next_ones(tmp_path: Path) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_started("fetch", 1)
+    recorder.line("fetching")
+    recorder.step_succeeded("fetch", "", 1.0)
+    recorder.step_started("build", 2)
+    recorder.step_failed("build", StepFailed("It broke.", output="because"), 1.0)
 
-    assert [(s.name, s.status, s.summary, s.output) for s in row.steps.all()] == [
+    assert [(s.name, s.status, s.summary, s.output) for s in Step.objects.all()] == [
         ("fetch", "succeeded", "", "fetching"),
         ("build", "failed", "It broke.", "because"),
     ]
 
 
-@db
-def test_only_what_had_succeeded_can_be_undone() -> None:
-    row = begin()
-    log = History(row)
-    for position, name in enumerate(("fetch", "start"), 1):
-        log.step_started(name, position)
-    log.step_succeeded("start", "", 1.0)
-    log.step_undone("start")
-    log.step_undone("fetch")
+@written
+def test_only_what_had_succeeded_can_be_undone(tmp_path: Path) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_started("fetch", 1)
+    recorder.step_succeeded("fetch", "", 1.0)
+    recorder.step_started("start", 2)
+    recorder.step_undone("start")
+    recorder.step_undone("fetch")
 
-    assert [s.status for s in row.steps.order_by("position")] == ["running", "undone"]
+    assert names() == [("fetch", "undone"), ("start", "running")]
 
 
-@db
-def test_a_plan_becomes_the_release_its_commits_and_the_one_before(deploy: Deploy) -> None:
+@written
+def test_the_undoing_of_a_step_whose_start_was_not_noted_is_no_error(tmp_path: Path) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_undone("start")
+    recorder.undo_failed("start")
+
+    assert (names(), recorder.behind) == ([], False)
+
+
+@written
+def test_a_plan_becomes_the_release_its_commits_and_the_one_before(
+    deploy: Deploy, tmp_path: Path
+) -> None:
     Release.objects.create(sha=OLD, subject="Older")
-    row = begin()
-    log = History(row)
+    recorder = begin(tmp_path)
 
-    log.planned(deploy.plan)
-    log.image("sha256:" + "c" * 64)
+    recorder.planned(deploy.plan)
+    recorder.built("sha256:" + "c" * 64)
 
-    row.refresh_from_db()
+    row = Deployment.objects.get()
     assert row.release is not None
     assert row.previous_release is not None
     assert (row.release.sha, row.release.subject, row.release.author) == (NEW, "Say hello", "Ada")
@@ -226,105 +262,209 @@ def test_a_plan_becomes_the_release_its_commits_and_the_one_before(deploy: Deplo
     assert [c["sha"] for c in row.commits] == [NEW]
 
 
-@db
-def test_a_release_that_is_deployed_again_keeps_its_row(deploy: Deploy) -> None:
+@written
+def test_a_release_that_is_deployed_again_keeps_its_row(deploy: Deploy, tmp_path: Path) -> None:
     for _ in range(2):
-        row = begin()
-        History(row).planned(deploy.plan)
-        History(row).ended(Outcome("succeeded", 0, 1.0))
+        recorder = begin(tmp_path)
+        recorder.planned(deploy.plan)
+        recorder.ended(GOOD)
 
     assert Release.objects.count() == 1
     assert Release.objects.get().deployments.count() == 2
 
 
-@db
-def test_whoever_ended_it_first_has_said_the_last_word() -> None:
-    row = begin()
-    log = History(row)
+@written
+def test_what_was_measured_and_overruled_is_kept(tmp_path: Path) -> None:
+    recorder = begin(tmp_path, override="frozen by grace: holidays")
+    recorder.intend("preflight", {"migrations": [{"name": "site.0002"}], "known": ["site.0001"]})
+    recorder.baked({"requests": 7})
+
+    row = Deployment.objects.get()
+    assert row.override == "frozen by grace: holidays"
+    assert row.migrations == [{"name": "site.0002"}]
+    assert row.bake == {"requests": 7}
+
+
+@written
+def test_whoever_ended_it_first_has_said_the_last_word(tmp_path: Path) -> None:
+    recorder = begin(tmp_path)
     history.close_interrupted()
 
-    log.ended(Outcome("succeeded", 0, 1.0))
+    recorder.ended(GOOD)
 
-    row.refresh_from_db()
-    assert row.status == "interrupted"
-    assert log.lost == 0
+    assert Deployment.objects.get().status == "interrupted"
+    assert not recorder.behind
 
 
-@db
-def test_how_it_ended_is_kept_with_its_error_and_warnings() -> None:
-    row = begin()
+@written
+def test_how_it_ended_is_kept_with_its_error_and_warnings(tmp_path: Path) -> None:
+    error = StepFailed("It broke.", output="because", next="mend it", traffic="Nobody noticed.")
+    begin(tmp_path).ended(Outcome("failed", 1, 1.0, None, error, ["careful"]))
 
-    History(row).ended(
-        Outcome("failed", 1, 1.0, row.pk, StepFailed("It broke.", output="because"), ["careful"])
-    )
-
-    row.refresh_from_db()
+    row = Deployment.objects.get()
     assert (row.status, row.exit_code) == ("failed", 1)
     assert (row.error, row.warnings) == ("It broke.\n\nbecause", ["careful"])
+    assert (row.next, row.traffic) == ("mend it", "Nobody noticed.")
     assert row.duration is not None
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_error_of_ours_in_one_row_does_not_spoil_the_next() -> None:
-    row = begin()
-    log = History(row)
-    log.step_started("fetch", 1)
-    log.step_started("again", 1)  # Its position is taken.
-    assert log.lost == 1
+@written
+def test_the_rows_are_the_same_when_they_are_written_again_from_the_journal(
+    deploy: Deploy, tmp_path: Path
+) -> None:
+    recorder = begin(tmp_path)
+    recorder.step_started("fetch", 1)
+    recorder.planned(deploy.plan)
+    recorder.step_succeeded("fetch", "it is here", 1.0)
+    recorder.warned("careful")
+    recorder.ended(Outcome("succeeded", 6, 1.0, warnings=["careful"]))
+    before = rows()
 
-    log.step_started("build", 2)
+    Deployment.objects.all().delete()
+    assert history.bring_in(list(journal.stories(tmp_path))) == 1
+    assert history.bring_in(list(journal.stories(tmp_path))) == 0
 
-    assert [s.name for s in row.steps.all()] == ["fetch", "build"]
-    assert log.lost == 1
+    assert rows() == before
+
+
+def rows() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    row = Deployment.objects.values().get()
+    steps = list(Step.objects.order_by("position").values())
+    assert row.pop("id")
+    for step in steps:
+        del step["id"], step["deployment_id"]
+    return row, steps
+
+
+@db
+def test_a_journal_whose_first_line_is_lost_keeps_nothing_else_out_of_the_history() -> None:
+    lost, good = Story(journal.new_uid()), Story(journal.new_uid())
+    good.apply(journal.record("begun", override="", **ASKED))
+    for story in (lost, good):
+        story.apply(
+            journal.record(
+                "ended", status="failed", exit_code=1, warnings=[], error="", traffic="", next=""
+            )
+        )
+
+    assert history.bring_in([lost, good]) == 1
+    assert Deployment.objects.get().uid == good.uid
+
+
+@written
+def test_a_journal_that_cannot_be_begun_is_said_and_nothing_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "journal").touch()
+
+    with pytest.raises(StepFailed, match="cannot be written down first") as caught:
+        begin(tmp_path)
+
+    assert caught.value.next.startswith("df -h")
+    assert not Deployment.objects.exists()
 
 
 # --- Postgres goes away ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-def log(database: PostgresServer) -> History:
-    Deployment.objects.all().delete()
-    return History(begin())
-
-
-def names() -> list[tuple[str, str]]:
-    return [(s.name, s.status) for s in Step.objects.order_by("position")]
+def recorder(database: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    monkeypatch.setattr(history, "WRITE_SECONDS", 1.0)
+    monkeypatch.setattr("apps.ops.deploys.recorder.LAST_WORD_SECONDS", 1.0)
+    return begin(tmp_path)
 
 
 def test_a_restart_of_postgres_between_two_steps_loses_nothing(
-    log: History, database: PostgresServer
+    recorder: Recorder, database: PostgresServer
 ) -> None:
-    log.step_started("fetch", 1)
+    recorder.step_started("fetch", 1)
     database.stop()
     database.start()
-    log.step_succeeded("fetch", "", 1.0)
-    log.step_started("build", 2)
+    recorder.step_succeeded("fetch", "", 1.0)
+    recorder.step_started("build", 2)
 
     assert names() == [("fetch", "succeeded"), ("build", "running")]
-    assert log.lost == 0
+    assert not recorder.behind
 
 
-def test_a_connection_that_was_cut_is_replaced(log: History, database: PostgresServer) -> None:
-    with connection.cursor() as cursor, pytest.raises(DatabaseError):
-        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-
-    log.step_started("fetch", 1)
-
-    assert (names(), log.lost) == ([("fetch", "running")], 0)
-
-
-def test_what_happens_while_postgres_is_away_is_counted_and_the_rest_is_written(
-    log: History, database: PostgresServer
+def test_what_happens_while_postgres_is_away_is_written_with_the_next_line(
+    recorder: Recorder, database: PostgresServer
 ) -> None:
-    log.step_started("fetch", 1)
-    log.step_succeeded("fetch", "", 1.0)
+    recorder.step_started("fetch", 1)
     database.stop()
-    log.step_started("build", 2)
-    assert log.lost == 1
+    recorder.step_succeeded("fetch", "it is here", 1.0)
+    recorder.step_started("build", 2)
+    recorder.line("building")
+    recorder.step_succeeded("build", "", 1.0)
+    recorder.warned("careful")
+    assert recorder.behind
     database.start()
-    log.step_succeeded("build", "", 1.0)
-    log.ended(Outcome("succeeded", 6, 1.0))
+    recorder.step_started("start", 3)
 
-    assert names() == [("fetch", "succeeded"), ("build", "succeeded")]
+    assert not recorder.behind
+    assert names() == [("fetch", "succeeded"), ("build", "succeeded"), ("start", "running")]
+    assert [(s.summary, s.output) for s in Step.objects.order_by("position")] == [
+        ("it is here", ""),
+        ("", "building"),
+        ("", ""),
+    ]
+    assert Deployment.objects.get().warnings == ["careful"]
+
+
+def test_what_ended_while_postgres_was_away_is_brought_in_from_the_journal(
+    recorder: Recorder, database: PostgresServer, tmp_path: Path
+) -> None:
+    database.stop()
+    recorder.step_started("fetch", 1)
+    recorder.step_succeeded("fetch", "", 1.0)
+    recorder.ended(GOOD)
+    assert recorder.behind
+    with pytest.raises(DatabaseError):
+        history.bring_in(list(journal.stories(tmp_path)))
+    connection.close()
+
+    database.start()
+    assert Deployment.objects.get().status == "running"
+    assert history.bring_in(list(journal.stories(tmp_path))) == 1
+
+    assert names() == [("fetch", "succeeded")]
     assert Deployment.objects.get().status == "succeeded"
-    assert log.lost == 1
+
+
+def test_a_postgres_that_hangs_is_waited_for_once_and_nothing_is_lost(
+    recorder: Recorder, database: PostgresServer
+) -> None:
+    database.freeze()
+    begun = monotonic()
+    for position in range(1, 51):
+        recorder.step_started(f"step{position}", position)
+        recorder.step_succeeded(f"step{position}", "", 1.0)
+    # One second each would be a hundred.
+    assert monotonic() - begun < HUNG_SECONDS
+    assert recorder.behind
+
+    database.thaw()
+
+    def is_whole() -> bool:
+        recorder.warned("it comes back")
+        return not recorder.behind
+
+    wait_until(is_whole)
+    assert names() == [(f"step{position}", "succeeded") for position in range(1, 51)]
+
+
+def test_a_lock_on_the_rows_does_not_hold_a_deployment_up(
+    recorder: Recorder, database: PostgresServer
+) -> None:
+    with psycopg.connect(**connection.get_connection_params()) as somebody:
+        somebody.execute("LOCK TABLE ops_step")
+        begun = monotonic()
+        for position in range(1, 51):
+            recorder.step_started(f"step{position}", position)
+        assert monotonic() - begun < HUNG_SECONDS
+        assert recorder.behind
+        somebody.rollback()
+
+    recorder.ended(GOOD)
+
+    assert not recorder.behind
+    assert len(names()) == 50
+    assert Deployment.objects.get().status == "succeeded"

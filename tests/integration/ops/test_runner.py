@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,10 +20,9 @@ import pytest
 from django.db import connection
 
 from apps.ops.colors import Color
-from apps.ops.deploys import runner
+from apps.ops.deploys import journal, operations, pipeline, recovery
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Listener, Outcome
-from apps.ops.deploys.history import begin
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.deploys.runner import Runner
 from apps.ops.deploys.steps.base import Step
@@ -27,6 +30,8 @@ from apps.ops.errors import OpsError, Refused, StepFailed, SwappedBack
 from apps.ops.models import Deployment
 from apps.ops.presenters.lines import Lines
 from apps.ops.redact import HIDDEN, Redactor
+from tests.conftest import HUNG_SECONDS
+from tests.integration.ops.conftest import begin
 
 if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory, PostgresServer
@@ -64,7 +69,7 @@ class Fake(Step):
         return True
 
 
-class Recorder(Listener):
+class Heard(Listener):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.warnings: list[str] = []
@@ -90,7 +95,7 @@ class Stage:
     def __init__(self, deploy: Deploy) -> None:
         self.deploy = deploy
         self.done: list[str] = []
-        self.heard = Recorder()
+        self.heard = Heard()
         self._steps: list[Step] = []
         self._more: dict[str, Any] = {}
 
@@ -106,11 +111,13 @@ class Stage:
         return self
 
     def go(self, presenter: Listener | None = None) -> Outcome:
-        self.row = begin(ref="main", requested_by="ada", requested_from="here")
-        run = Runner(self.deploy, self._steps, self.row, presenter or self.heard, **self._more)
-        outcome = run.run("main")
-        self.row.refresh_from_db()
-        return outcome
+        recorder = begin(self.deploy.settings.state_dir)
+        run = Runner(self.deploy, self._steps, recorder, presenter or self.heard, **self._more)
+        return run.run("main")
+
+    @property
+    def row(self) -> Deployment:
+        return Deployment.objects.get()
 
     @property
     def recorded(self) -> list[tuple[str, str]]:
@@ -219,7 +226,7 @@ def test_an_undo_that_fails_is_a_warning_and_the_rest_is_undone(stage: Stage) ->
     assert outcome.exit_code == 1
     assert list(outcome.warnings) == stage.heard.warnings
     assert outcome.warnings == [
-        "What migrate did could not be undone (stuck) Next: manage.py status"
+        "What migrate did could not be undone (stuck) Next: manage.py recover"
     ]
 
 
@@ -387,7 +394,6 @@ def test_a_presenter_that_cannot_write_does_not_take_the_deployment_with_it(stag
 def test_a_restart_of_postgres_in_the_middle_does_not_stop_a_deployment(
     stage: Stage, database: PostgresServer
 ) -> None:
-    Deployment.objects.all().delete()
 
     def restart(deploy: Deploy) -> None:
         database.stop()
@@ -403,40 +409,120 @@ def test_a_restart_of_postgres_in_the_middle_does_not_stop_a_deployment(
     ]
 
 
-def test_a_history_with_holes_is_a_warning(stage: Stage, database: PostgresServer) -> None:
-    Deployment.objects.all().delete()
+def test_what_happens_while_postgres_is_away_is_in_the_history_when_it_is_back(
+    stage: Stage, database: PostgresServer
+) -> None:
     outcome = (
         stage.step("start", lambda deploy: database.stop())
+        .step("static", lambda deploy: deploy.say("copying"))
         .swap()
         .step("retire", lambda deploy: database.start(), after_swap=True)
         .go()
     )
 
-    assert (outcome.status, outcome.exit_code) == ("succeeded", 6)
-    assert outcome.warnings == ["Postgres was away: 5 line(s) of the history were not written."]
+    assert (outcome.status, outcome.exit_code, outcome.warnings) == ("succeeded", 0, [])
     assert stage.row.status == "succeeded"
+    assert stage.row.swapped_at == outcome.swapped_at is not None
+    assert [(s.name, s.status, s.summary, s.output) for s in stage.row.steps.all()] == [
+        ("start", "succeeded", "start is done", ""),
+        ("static", "succeeded", "static is done", "copying"),
+        ("swap", "succeeded", "swap is done", ""),
+        ("retire", "succeeded", "retire is done", ""),
+    ]
 
 
-def test_a_last_word_that_could_not_be_written_is_a_warning_too(
+def test_a_last_word_that_postgres_did_not_hear_is_a_warning_and_is_brought_in_later(
+    stage: Stage, database: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.ops.deploys.recorder.LAST_WORD_SECONDS", 1.0)
+    settings = stage.deploy.settings
+
+    outcome = stage.swap().step("retire", lambda deploy: database.stop(), after_swap=True).go()
+
+    assert (outcome.status, outcome.exit_code) == ("succeeded", 6)
+    assert list(outcome.warnings) == stage.heard.warnings
+    assert outcome.warnings[0].startswith("Postgres was away: the journal has this deployment")
+    assert recovery.bring_history_up_to_date(settings) == 0
+
+    database.start()
+    connection.close()
+    assert stage.row.status == "running"
+    assert recovery.bring_history_up_to_date(settings) == 1
+    assert stage.row.status == "succeeded"
+    assert stage.recorded == [("swap", "succeeded"), ("retire", "succeeded")]
+
+
+def test_a_postgres_that_hangs_holds_a_deployment_up_once_and_the_history_is_whole_at_its_end(
     stage: Stage, database: PostgresServer
 ) -> None:
-    Deployment.objects.all().delete()
-    heard = stage.heard
-    stage.swap()
-    stage.step("retire", after_swap=True)
-    original = heard.step_succeeded
+    begun = monotonic()
+    stage.step("start", lambda deploy: database.freeze())
+    for number in range(20):
+        stage.step(f"step{number}")
+    stage.swap().step("retire", lambda deploy: database.thaw(), after_swap=True)
 
-    def stop_at_the_very_end(name: str, summary: str, seconds: float) -> None:
-        original(name, summary, seconds)
-        if name == "retire":
-            database.stop()
+    outcome = stage.go()
 
-    heard.step_succeeded = stop_at_the_very_end  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="refused"):
-        stage.go()  # It only fails to read the row back.
+    # WRITE_SECONDS for each of the steps would be minutes.
+    assert monotonic() - begun < HUNG_SECONDS
+    assert (outcome.status, outcome.exit_code) == ("succeeded", 0)
+    assert stage.row.status == "succeeded"
+    assert stage.recorded == [
+        ("start", "succeeded"),
+        *((f"step{number}", "succeeded") for number in range(20)),
+        ("swap", "succeeded"),
+        ("retire", "succeeded"),
+    ]
 
-    assert heard.outcomes[0].exit_code == 6
-    assert "Postgres was away" in heard.outcomes[0].warnings[0]
+
+# --- A full disk ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk() -> Iterator[Act]:
+    """A disk that takes nothing more from this process once what is yielded is called."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield lambda deploy: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_before_the_swap_fails_the_deployment_which_is_undone(
+    stage: Stage,
+) -> None:
+    def act(deploy: Deploy) -> None:
+        deploy.intend("start", color="green")
+        stage.done.append("never reached")
+
+    with disk() as fill:
+        outcome = stage.step("static", fill).step("start", act).swap().go()
+
+    assert stage.done == ["static", "start", "undo start", "undo static"]
+    assert (outcome.status, outcome.exit_code) == ("failed", 1)
+    assert outcome.error is not None
+    assert outcome.error.found.startswith("What is to be done cannot be written down first: ")
+    assert outcome.error.next.startswith("df -h")
+    assert stage.deploy.intended("start") is None
+    assert stage.row.status == "failed"
+    assert stage.recorded == [("static", "undone"), ("start", "failed")]
+
+
+def test_a_disk_that_is_full_after_the_swap_does_not_stop_a_deployment(stage: Stage) -> None:
+    with disk() as fill:
+        outcome = (
+            stage.swap()
+            .step("bake", fill, after_swap=True)
+            .step("retire", lambda deploy: deploy.intend("retire", x=1), after_swap=True)
+            .step("prune", after_swap=True)
+            .go()
+        )
+
+    assert stage.done == ["swap", "bake", "retire", "prune"]
+    assert (outcome.status, outcome.exit_code) == ("succeeded", 6)
+    assert [w.partition(":")[0] for w in outcome.warnings] == ["retire"]
+    assert stage.row.status == "succeeded"
+    assert stage.recorded[2:] == [("retire", "failed"), ("prune", "succeeded")]
 
 
 # --- The way in -----------------------------------------------------------------------------------
@@ -445,15 +531,16 @@ def test_a_last_word_that_could_not_be_written_is_a_warning_too(
 def test_a_second_deployment_is_refused_recorded_and_named(
     ops_settings: OpsSettingsFactory,
 ) -> None:
-    settings, heard = ops_settings(), Recorder()
+    settings, heard = ops_settings(), Heard()
+    Deployment.objects.create(status="running", ref="v1", started_at=datetime.now(UTC))
     with deploy_lock(settings.state_dir, holder="grace deploys v1"):
-        outcome = runner.deploy("main", settings=settings, presenter=heard)
+        outcome = operations.deploy("main", settings=settings, presenter=heard)
 
     assert (outcome.status, outcome.exit_code) == ("failed", 4)
     assert outcome.error is not None
     assert outcome.error.found.startswith("Another deployment is running: grace deploys v1, since")
     assert outcome.error.traffic == "Nothing was done; traffic is as it was."
-    row = Deployment.objects.get()
+    row = Deployment.objects.get(ref="main")
     assert (row.pk, row.status, row.exit_code) == (outcome.deployment, "failed", 4)
     assert (row.requested_by, row.requested_from, row.ref) == ("ada", "192.0.2.7", "main")
     assert heard.outcomes == [outcome]
@@ -465,7 +552,7 @@ def test_a_server_without_a_checkout_is_told_what_to_type(
     settings = ops_settings()
     settings.checkout.mkdir()
 
-    outcome = runner.deploy(None, settings=settings, presenter=Lines(sys.stdout))
+    outcome = operations.deploy(None, settings=settings, presenter=Lines(sys.stdout))
 
     assert outcome.exit_code == 1
     assert outcome.error is not None
@@ -473,14 +560,14 @@ def test_a_server_without_a_checkout_is_told_what_to_type(
     assert Deployment.objects.get().ref == settings.branch
 
 
-def test_the_next_deployment_closes_what_a_killed_one_left(
+def test_the_next_deployment_closes_what_runs_no_more_and_has_no_journal(
     ops_settings: OpsSettingsFactory,
 ) -> None:
-    left = begin(ref="main", requested_by="grace", requested_from="")
+    left = Deployment.objects.create(status="running", ref="v1", started_at=datetime.now(UTC))
     settings = ops_settings()
     settings.checkout.mkdir()
 
-    runner.deploy(None, settings=settings, presenter=Recorder())
+    operations.deploy(None, settings=settings, presenter=Heard())
 
     left.refresh_from_db()
     assert left.status == "interrupted"
@@ -496,12 +583,15 @@ from pathlib import Path
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.context import Deploy
-from apps.ops.deploys.history import begin
+from apps.ops.deploys.journal import new_uid
+from apps.ops.deploys.plan import Plan
+from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.runner import Runner
 from apps.ops.deploys.steps.base import Step
+from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
 from apps.ops.presenters.lines import Lines
-from apps.ops.source import Checkout
+from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
 
 root, when = Path(sys.argv[1]), sys.argv[2]
@@ -510,9 +600,17 @@ def wait():
     print("WAITING", flush=True)
     sys.stdin.readline()
 
+class Fetch(Step):
+    name = "fetch"
+    def run(self, deploy):
+        commit = Commit("b" * 40, "Ada", datetime(2026, 11, 23, tzinfo=UTC), "Say hello")
+        deploy.plan = Plan(commit, Color.BLUE, "a" * 40, commits=[commit], commits_total=1)
+        return ""
+
 class Start(Step):
     name = "start"
     def run(self, deploy):
+        deploy.intend("start", made="a container")
         if when == "before":
             wait()
         return ""
@@ -523,8 +621,11 @@ class Start(Step):
 class Swap(Step):
     name = "swap"
     def run(self, deploy):
+        deploy.intend("swap", to="green")
         deploy.swapped_at = datetime.now(UTC)
         deploy.edge.point_to(Color.GREEN)
+        if when == "swapping":
+            wait()
         return ""
 
 class Retire(Step):
@@ -536,11 +637,13 @@ class Retire(Step):
         (root / "retired").touch()
         return ""
 
-settings = OpsSettings(checkout=root, edge_dir=root / "edge", state_dir=root)
+settings = OpsSettings(checkout=root, edge_dir=root / "edge", state_dir=root / "state")
 deploy = Deploy(settings=settings, ref=None, engine=Engine("test"), edge=Edge(root / "edge"),
                 checkout=Checkout(root, remote="origin", branch="main"), say=print, scratch=root)
-row = begin(ref="main", requested_by="ada", requested_from="")
-sys.exit(Runner(deploy, [Start(), Swap(), Retire()], row, Lines(sys.stdout)).run("main").exit_code)
+recorder = Recorder(settings.state_dir, Story(new_uid()))
+recorder.begin(kind="deploy", ref="main", requested_by="ada", requested_from="", options={})
+runner = Runner(deploy, [Fetch(), Start(), Swap(), Retire()], recorder, Lines(sys.stdout))
+sys.exit(runner.run("main").exit_code)
 """
 
 
@@ -586,17 +689,136 @@ def test_sigterm_after_the_swap_is_finished(tmp_path: Path) -> None:
     assert Deployment.objects.get().status == "succeeded"
 
 
-def test_sigkill_leaves_a_step_that_says_running_to_the_next_deployment(tmp_path: Path) -> None:
-    assert deploy_in_a_process(tmp_path, "after", signal.SIGKILL) == -signal.SIGKILL
+@pytest.fixture
+def recovering(
+    ops_settings: OpsSettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[list[str], list[Outcome]]]:
+    """Recover what was left, on a project that has no containers: what was done, how it ended."""
+    settings = ops_settings(project=f"nothing-of-it-{secrets.token_hex(6)}")
 
+    def recover(undo_start: Act = lambda deploy: None, **options: Any) -> Any:
+        done: list[str] = []
+        steps = (
+            Fake("fetch", done),
+            Fake("start", done, undo=undo_start),
+            Fake("swap", done),
+            Fake("retire", done, after_swap=True),
+        )
+        monkeypatch.setattr(pipeline, "steps_of", lambda kind: steps)
+        recovered = recovery.recover(settings, by="the next deploy", presenter=Listener, **options)
+        return done, [outcome for _, outcome in recovered]
+
+    return recover
+
+
+Recovering = Callable[..., tuple[list[str], list[Outcome]]]
+
+
+def killed(root: Path, when: str) -> None:
+    assert deploy_in_a_process(root, when, signal.SIGKILL) == -signal.SIGKILL
     row = Deployment.objects.get()
     assert row.status == "running"
+    assert row.steps.order_by("position").last().status == "running"  # type: ignore[union-attr]
+
+
+def test_what_was_killed_before_the_swap_is_undone(tmp_path: Path, recovering: Recovering) -> None:
+    killed(tmp_path, "before")
+    intended: list[Any] = []
+
+    done, [outcome] = recovering(lambda deploy: intended.append(deploy.intended("start")))
+
+    assert done == ["undo start", "undo fetch"]
+    assert intended == [{"made": "a container"}]
+    assert (outcome.status, outcome.exit_code, outcome.warnings) == ("interrupted", 1, [])
+    row = Deployment.objects.get()
+    assert (row.status, row.exit_code, row.pk) == ("interrupted", 1, outcome.deployment)
+    assert row.error == "Its process ended without a word in start; the next deploy undid it."
+    assert row.traffic.startswith("Traffic was never moved: blue serves")
     assert [(s.name, s.status) for s in row.steps.order_by("position")] == [
-        ("start", "succeeded"),
-        ("swap", "succeeded"),
-        ("retire", "running"),
+        ("fetch", "undone"),
+        ("start", "failed"),
     ]
-    assert row.swapped_at is not None
+    assert recovering() == ([], [])
+
+
+@pytest.mark.parametrize("when", ["swapping", "after"])
+def test_what_was_killed_after_the_swap_is_finished(
+    tmp_path: Path, recovering: Recovering, when: str
+) -> None:
+    killed(tmp_path, when)
+
+    done, [outcome] = recovering()
+
+    assert done == ["retire"]
+    assert (outcome.status, outcome.exit_code) == ("succeeded", 6)
+    row = Deployment.objects.get()
+    assert (row.status, row.exit_code) == ("succeeded", 6)
+    assert row.swapped_at == outcome.swapped_at is not None
+    where = "swap" if when == "swapping" else "retire"
+    assert row.warnings == [
+        f"Its process ended without a word in {where}; the next deploy finished it."
+    ]
+    assert row.steps.get(name="retire").status == "succeeded"
+    assert (tmp_path / "edge" / "live" / "green").exists()
+    assert recovering() == ([], [])
+
+
+def test_a_rollback_only_closes_what_was_killed_after_the_swap(
+    tmp_path: Path, recovering: Recovering
+) -> None:
+    killed(tmp_path, "after")
+
+    done, [outcome] = recovering(finish=False)
+
+    assert (done, outcome.status) == ([], "interrupted")
+    assert Deployment.objects.get().traffic == "green served its release."
+    assert recovering() == ([], [])
+
+
+def test_what_cannot_be_undone_is_tried_again_until_it_is(
+    tmp_path: Path, recovering: Recovering
+) -> None:
+    killed(tmp_path, "before")
+
+    with pytest.raises(StepFailed, match=r"could not all be taken back: .*stuck") as caught:
+        recovering(fail(RuntimeError("stuck")))
+    assert caught.value.next.startswith("manage.py recover")
+    with pytest.raises(StepFailed, match="stuck"):
+        recovering(fail(RuntimeError("stuck")))
+    done, _ = recovering()
+
+    assert done == ["undo start"]
+    assert recovering() == ([], [])
+    assert Deployment.objects.get().status == "interrupted"
+
+
+def test_what_was_warned_of_before_the_kill_is_not_told_again(
+    tmp_path: Path, stage: Stage, recovering: Recovering
+) -> None:
+    recorder = begin(stage.deploy.settings.state_dir)
+    recorder.step_started("fetch", 1)
+    recorder.warned("careful")
+
+    _, [outcome] = recovering()
+
+    assert outcome.warnings == ["careful"]
+    [story] = journal.stories(stage.deploy.settings.state_dir)
+    assert story.warnings == ["careful"] == Deployment.objects.get().warnings
+
+
+def test_what_a_full_disk_kept_from_being_ended_keeps_its_end(
+    stage: Stage, recovering: Recovering
+) -> None:
+    with disk() as fill:
+        stage.step("start", fill).step("swap", fail(StepFailed("It broke."))).go()
+    assert stage.row.status == "failed"
+
+    done, [_] = recovering()
+
+    assert done == ["undo start"]
+    assert stage.row.status == "failed"
+    assert stage.row.error == "It broke."
+    assert recovering() == ([], [])
 
 
 def test_the_error_says_its_traffic_only_when_nobody_knew_better(stage: Stage) -> None:

@@ -14,7 +14,6 @@ import pytest
 
 from apps.ops.colors import Color
 from apps.ops.deploys.context import Deploy
-from apps.ops.deploys.history import begin
 from apps.ops.deploys.runner import Runner
 from apps.ops.deploys.steps import swap as swap_module
 from apps.ops.deploys.steps.swap import Swap
@@ -22,8 +21,8 @@ from apps.ops.deploys.watch import Watch
 from apps.ops.edge.files import Edge
 from apps.ops.errors import StepFailed, SwappedBack
 from apps.ops.stack.engine import Engine, EngineAway, Service
-from tests.integration.ops.conftest import NEW, OLD
-from tests.integration.ops.test_runner import Recorder
+from tests.integration.ops.conftest import NEW, OLD, begin
+from tests.integration.ops.test_runner import Heard
 
 RUNNING = Service(
     name="django-b",
@@ -103,7 +102,7 @@ def site(deploy: Deploy, engine: EngineWithout, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(swap_module, "PROOF_SECONDS", 0.3)
     site = Site(deploy.edge)
     deploy.settings = replace(
-        deploy.settings, probe_address=site.address, site_host="example.org", start_seconds=1.0
+        deploy.settings, probe_address=site.address, site_host="example.org", start_seconds=3.0
     )
     deploy.watch = Watch(site.address, host="example.org")
     try:
@@ -199,8 +198,8 @@ def test_in_maintenance_nobody_is_answered_so_nothing_is_proved(deploy: Deploy, 
 
 
 def run(deploy: Deploy) -> tuple[str, int, str]:
-    row = begin(ref="main", requested_by="ada", requested_from="here")
-    outcome = Runner(deploy, [Swap()], row, Recorder()).run("main")
+    record = begin(deploy.settings.state_dir)
+    outcome = Runner(deploy, [Swap()], record, Heard()).run("main")
     assert outcome.error is not None
     return outcome.status, outcome.exit_code, outcome.error.traffic
 

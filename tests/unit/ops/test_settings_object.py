@@ -93,7 +93,7 @@ def test_yes_and_no_have_several_words(written: str, meant: bool) -> None:
         ("OPS_KEEP_RELEASES", "2.5", "must be a whole number, and is '2.5'."),
         ("OPS_KEEP_RELEASES", "five", "must be a whole number, and is 'five'."),
         ("OPS_KEEP_RELEASES", "-1", "must not be negative or endless, and is '-1'."),
-        ("OPS_DRAIN_SECONDS", "40s", "must be a number of seconds, and is '40s'."),
+        ("OPS_DRAIN_SECONDS", "40s", "must be a number, and is '40s'."),
         ("OPS_DRAIN_SECONDS", "-0.5", "must not be negative or endless, and is '-0.5'."),
         ("OPS_DRAIN_SECONDS", "inf", "must not be negative or endless, and is 'inf'."),
         ("OPS_DRAIN_SECONDS", "1e999", "must not be negative or endless, and is '1e999'."),

@@ -1,0 +1,137 @@
+"""Going back: by hand with `rollback`, and by itself when a release fails its visitors."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from tests.e2e.conftest import RATE, Scene
+from tests.e2e.test_bad_deployments import append, assert_untouched
+from tests.rig.load import visitors
+from tests.rig.stack import Result, ScratchStack, run
+
+FAILS_ONE_IN_TEN = """
+import itertools
+
+_count = itertools.count()
+
+
+class FailsOneInTen:
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if request.headers.get("User-Agent") != "changeover" and next(_count) % 10 == 9:
+            raise RuntimeError("one in ten")
+        return self.get_response(request)
+
+
+MIDDLEWARE.append("config.settings.FailsOneInTen")
+"""
+
+
+def rollback(stack: ScratchStack, *arguments: str) -> Result:
+    result = stack.manage("rollback", "--format", "json", *arguments)
+    lines = [line for line in result.output.splitlines() if line.startswith("{")]
+    return Result(result.code, result.output, result.errors, [json.loads(x) for x in lines])
+
+
+def two_releases(stack: ScratchStack) -> tuple[str, str]:
+    shas = []
+    for name in ("Older", "Newer"):
+        shas.append(stack.commit(name, lambda project: None))
+        assert stack.deploy().code == 0
+    return shas[0], shas[1]
+
+
+def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    older, _ = two_releases(stack)
+    before = stack.status()
+    standby = {"blue": "green", "green": "blue"}[before["live"]]
+
+    result = rollback(stack)
+
+    assert result.code == 0, result.output
+    decided = result.event("step_succeeded", step="choose")
+    moved = datetime.fromisoformat(result.event("ended")["swapped_at"])
+    print("decision to traffic:", moved - datetime.fromisoformat(decided["time"]))
+    now = stack.status()
+    assert (now["live"], now["front_door"]["release"]) == (standby, older)
+    assert now["colors"][standby]["started_at"] == before["colors"][standby]["started_at"]
+    assert now["services"]["django-q"]["release"] == older
+    assert now["problems"] == []
+    row = scene.history(result)
+    assert (row["kind"], row["status"], row["release"]) == ("rollback", "succeeded", older)
+
+
+def test_a_rollback_to_an_older_release_starts_its_kept_image(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    older, newer = two_releases(stack)
+    newest = stack.commit("Newest", lambda project: None)
+    assert stack.deploy().code == 0
+    assert newest != newer
+
+    result = rollback(stack, older[:8])
+
+    assert result.code == 0, result.output
+    assert stack.status()["front_door"]["release"] == older
+
+
+def test_a_release_that_is_not_there_is_refused_and_named(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    before = stack.status()
+
+    for wrong in ("0123456789ab", before["front_door"]["release"], "../../etc", "x"):
+        result = rollback(stack, wrong)
+        assert result.code == 5, result.output
+        assert "manage.py" in result.event("ended")["error"]["next"]
+    assert_untouched(scene)
+
+
+def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
+    stack: ScratchStack,
+) -> None:
+    older, _ = two_releases(stack)
+    postgres = f"{stack.project}-postgres-1"
+    run(["docker", "stop", "--time", "20", postgres])
+    try:
+        result = rollback(stack)
+    finally:
+        run(["docker", "start", postgres])
+
+    assert result.code in (0, 6), result.output
+    assert stack.manage("recover").code == 0
+    stack.compose("up", "--detach", "--no-recreate", "--no-build", "--wait", "postgres")
+    assert stack.manage("recover").code == 0
+    rows = stack.status()["deployments"]
+    assert (rows[0]["kind"], rows[0]["status"], rows[0]["release"]) == (
+        "rollback",
+        "succeeded",
+        older,
+    )
+    assert stack.deploy().code == 0
+
+
+def test_a_release_that_is_healthy_and_fails_its_visitors_is_moved_back_by_itself(
+    stack: ScratchStack,
+) -> None:
+    before = stack.status()
+    stack.commit("Fails", append("config/settings.py", FAILS_ONE_IN_TEN), branch="fails")
+
+    with visitors(stack.port, rate=RATE) as traffic:
+        result = stack.deploy("fails", options=("-e", "OPS_BAKE_SECONDS=30"))
+
+    assert result.code == 3, result.output
+    moved = datetime.fromisoformat(result.event("ended")["swapped_at"]).timestamp()
+    print(f"moved back {max(r.ended for r in traffic.failed) - moved:.1f} s after the swap")
+    assert all(r.error.endswith(": 500") for r in traffic.failed)
+    now = stack.status()
+    assert now["live"] == before["live"]
+    assert now["front_door"]["release"] == before["front_door"]["release"]
+    assert now["services"]["django-q"]["release"] == before["services"]["django-q"]["release"]
+    row = now["deployments"][0]
+    assert (row["status"], row["exit_code"]) == ("rolled back", 3)
