@@ -24,7 +24,7 @@ SIGNS = {
     "undone": "↶",
     "interrupted": "⊘",
     "verified": "✓",
-    "removed": "–",
+    "removed": "∅",
 }
 
 
