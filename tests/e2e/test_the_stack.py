@@ -120,7 +120,7 @@ def test_a_deployment_that_was_killed_is_said_to_be_dead_and_the_next_one_puts_i
 
     status = stack.status()
     assert status["deploying"] is None
-    assert any("its process was killed" in problem for problem in status["problems"])
+    assert any("ended without a word in start" in problem for problem in status["problems"])
 
     assert stack.deploy().code == 0
     after = stack.status()

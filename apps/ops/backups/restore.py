@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -144,7 +145,7 @@ def restore(
     if safety and exists:
         result.safety = _safety_backup(settings, file, requested_by, media, say)
     aside = _extract(file, stamp, say) if media else None
-    fresh, old = _derived(name, "_restoring"), _derived(name, f"_before_{stamp}")
+    fresh = _derived(name, "_restoring")
     try:
         with _explained():
             _create(fresh, name)
@@ -152,8 +153,9 @@ def restore(
             result.missing = _examine(settings, fresh, name if exists else None)
             connections.close_all()
             say(f"{fresh} takes the name {name}")
-            _swap(fresh, name, old if exists else None)
-            result.kept_as = old if exists else ""
+            old = _name_for_the_old(name, stamp) if exists else ""
+            _swap(fresh, name, old or None)
+            result.kept_as = old
     except BaseException:
         with suppress(psycopg.Error):
             _drop(fresh)
@@ -191,6 +193,12 @@ def _safety_backup(
 
 def _derived(name: str, suffix: str) -> str:
     return name[: LONGEST_NAME - len(suffix)] + suffix
+
+
+def _name_for_the_old(name: str, stamp: str) -> str:
+    """A name that no database has: two restores can fall into the same second."""
+    names = (_derived(name, f"_before_{stamp}_{nth}") for nth in count(2))
+    return next(n for n in chain([_derived(name, f"_before_{stamp}")], names) if not _exists(n))
 
 
 @contextmanager
