@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import lock, recovery
-from apps.ops.edge.files import Edge
+from apps.ops.edge.files import Edge, Maintenance
 from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError
@@ -38,7 +38,7 @@ class Status:
     """`problems` are sentences; none means that the site is served as it should be."""
 
     live: Color
-    maintenance: bool
+    maintenance: Maintenance | None
     front_door: Answer
     colors: Sequence[ColorStatus] = ()
     services: Sequence[tuple[str, Service | None]] = ()
@@ -74,7 +74,7 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
             colors, services = [], []
         deployments = history.result()
         answer = front_door.result()
-    live, maintenance = edge.live(), edge.in_maintenance()
+    live, maintenance = edge.live(), edge.maintenance()
     if deployments is None:
         problems.append(
             "Postgres does not answer: no history. Next: docker compose ps --all postgres"
@@ -138,7 +138,7 @@ def _last_deployments(limit: int) -> list[Deployment] | None:
 
 def _problems(
     live: Color,
-    maintenance: bool,
+    maintenance: Maintenance | None,
     answer: Answer,
     colors: Sequence[ColorStatus],
     services: Sequence[tuple[str, Service | None]],
@@ -148,7 +148,8 @@ def _problems(
     if colors and not any(by_color.values()):
         return ["Nothing was deployed yet. Next: manage.py deploy"]
     if maintenance:
-        problems.append("The maintenance page is up.")
+        who = f", put up by {maintenance.by}" if maintenance.by else ""
+        problems.append(f"The maintenance page is up{who}. Next: manage.py maintenance off")
     elif answer.status != 200:
         # Caddy's own answer names no release; a colour's does, and then it is the colour's trouble.
         said = live.service if answer.body.get("release") else "caddy"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 from tests.e2e.conftest import RATE, Scene
 from tests.e2e.test_bad_deployments import append, assert_untouched
 from tests.rig.load import visitors
-from tests.rig.stack import Result, ScratchStack, run
+from tests.rig.stack import ScratchStack, run
 
 FAILS_ONE_IN_TEN = """
 import itertools
@@ -30,12 +29,6 @@ MIDDLEWARE.append("config.settings.FailsOneInTen")
 """
 
 
-def rollback(stack: ScratchStack, *arguments: str) -> Result:
-    result = stack.manage("rollback", "--format", "json", *arguments)
-    lines = [line for line in result.output.splitlines() if line.startswith("{")]
-    return Result(result.code, result.output, result.errors, [json.loads(x) for x in lines])
-
-
 def two_releases(stack: ScratchStack) -> tuple[str, str]:
     shas = []
     for name in ("Older", "Newer"):
@@ -51,7 +44,7 @@ def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
     before = stack.status()
     standby = {"blue": "green", "green": "blue"}[before["live"]]
 
-    result = rollback(stack)
+    result = stack.rollback()
 
     assert result.code == 0, result.output
     decided = result.event("step_succeeded", step="choose")
@@ -74,7 +67,7 @@ def test_a_rollback_to_an_older_release_starts_its_kept_image(
     assert stack.deploy().code == 0
     assert newest != newer
 
-    result = rollback(stack, older[:8])
+    result = stack.rollback(older[:8])
 
     assert result.code == 0, result.output
     assert stack.status()["front_door"]["release"] == older
@@ -86,7 +79,7 @@ def test_a_release_that_is_not_there_is_refused_and_named(
     before = stack.status()
 
     for wrong in ("0123456789ab", before["front_door"]["release"], "../../etc", "x"):
-        result = rollback(stack, wrong)
+        result = stack.rollback(wrong)
         assert result.code == 5, result.output
         assert "manage.py" in result.event("ended")["error"]["next"]
     assert_untouched(scene)
@@ -99,7 +92,7 @@ def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
     postgres = f"{stack.project}-postgres-1"
     run(["docker", "stop", "--time", "20", postgres])
     try:
-        result = rollback(stack)
+        result = stack.rollback()
     finally:
         run(["docker", "start", postgres])
 

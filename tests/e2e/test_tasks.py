@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.test_going_back import rollback
 from tests.rig.stack import ScratchStack
 
 QUEUE = """
@@ -33,7 +32,7 @@ def test_a_thousand_tasks_across_three_deployments_and_a_rollback_are_all_execut
         stack.commit(f"Tasks {batch}", lambda project: None)
         assert stack.deploy().code == 0
     stack.django_shell(QUEUE.format(count=250, batch=3))
-    assert rollback(stack).code == 0
+    assert stack.rollback().code == 0
 
     said = stack.django_shell(COUNT).strip().splitlines()[-1].split()
     lost, queued, twice = (int(number) for number in said[1:])

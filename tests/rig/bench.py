@@ -9,9 +9,10 @@ from time import monotonic, sleep, time
 from apps.ops.edge.probe import ask
 from apps.ops.stack.engine import Engine
 from tests.rig.load import percentile, visitors
-from tests.rig.report import Ledger, Swap, describe
+from tests.rig.report import Ledger, Swap, describe, seconds_back
 from tests.rig.stack import ScratchStack, project_of, run
 
+ROLLBACKS = 5
 WARM_UP_SECONDS = 5.0
 STEADY_SECONDS = 15.0
 BETWEEN_SECONDS = 2.0
@@ -65,6 +66,12 @@ def _measure(stack: ScratchStack, *, swaps: int, rate: float, settle: float) -> 
             print(f"  swap {number + 1}: exit code {result.code}; longest step: {took}", flush=True)
             results.append(result)
             sleep(BETWEEN_SECONDS)
+        rollbacks = []
+        for number in range(ROLLBACKS):
+            result = stack.rollback()
+            print(f"  rollback {number + 1}: exit code {result.code}", flush=True)
+            rollbacks.append(result)
+            sleep(BETWEEN_SECONDS)
     done = [Swap.of(r, traffic, settle=settle) for r in results if r.code in (0, 6)]
     ledger = Ledger.of(stack, traffic)
     window = [request for swap in done for request in swap.window]
@@ -73,12 +80,13 @@ def _measure(stack: ScratchStack, *, swaps: int, rate: float, settle: float) -> 
     print()
     print(describe(traffic, ledger, steady, done))
     print(f"p99 swap/steady  {percentile(window, 0.99) / percentile(steady, 0.99):.2f}")
-    _print_table(done, bare, settle)
+    back = [seconds_back(r, traffic) for r in rollbacks if r.code in (0, 6)]
+    _print_table(done, back, bare, settle)
     failed = len(traffic.failed) + ledger.lost + ledger.doubled + ledger.tasks_lost
-    return 1 if failed or len(done) < swaps else 0
+    return 1 if failed or len(done) < swaps or len(back) < ROLLBACKS else 0
 
 
-def _print_table(done: list[Swap], bare: list[float], settle: float) -> None:
+def _print_table(done: list[Swap], back: list[float], bare: list[float], settle: float) -> None:
     rows = {
         "candidate ready to first new answer": [s.ready_to_new for s in done],
         f"  beyond settling ({settle:g} s) and the worker": [s.own for s in done],
@@ -86,11 +94,13 @@ def _print_table(done: list[Swap], bare: list[float], settle: float) -> None:
         "rename to the last old answer's end": [s.switched for s in done],
         "drain": [s.drain for s in done],
         "whole deployment, nothing to build": [s.whole for s in done],
+        "rollback's decision to the first old answer": back,
         "bare start of a container to its first 200": bare,
     }
     print(f"\n{'seconds':<46}{'min':>8}{'median':>8}{'max':>8}")
     for name, values in rows.items():
-        print(f"{name:<46}{min(values):>8.3f}{median(values):>8.3f}{max(values):>8.3f}")
+        if values:
+            print(f"{name:<46}{min(values):>8.3f}{median(values):>8.3f}{max(values):>8.3f}")
     over_bare = median(s.whole for s in done) / median(bare)
     print(f"whole deployment over bare start: {over_bare:.1f}")
 

@@ -57,6 +57,16 @@ class Swap:
         )
 
 
+def seconds_back(rollback: Result, traffic: Traffic) -> float:
+    """From a rollback's decision to the first answer of its release at the front door."""
+    decided = _time(rollback.event("step_succeeded", step="choose")["time"])
+    release = rollback.event("planned")["release"]
+    return (
+        min(r.ended for r in traffic.requests if r.begun > decided and r.release == release)
+        - decided
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Posts and tasks counted in the database, against what the visitors were told."""

@@ -142,7 +142,13 @@ class ScratchStack:
         )
 
     def deploy(self, *arguments: str, options: tuple[str, ...] = ()) -> Result:
-        result = self.manage("deploy", "--format", "json", *arguments, options=options)
+        return self._with_events("deploy", *arguments, options=options)
+
+    def rollback(self, *arguments: str) -> Result:
+        return self._with_events("rollback", *arguments)
+
+    def _with_events(self, *arguments: str, options: tuple[str, ...] = ()) -> Result:
+        result = self.manage(*arguments, "--format", "json", options=options)
         lines = [line for line in result.output.splitlines() if line.startswith("{")]
         return Result(result.code, result.output, result.errors, [json.loads(x) for x in lines])
 

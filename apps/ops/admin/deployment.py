@@ -21,6 +21,7 @@ from apps.ops.admin import labels, outcome, timeline
 from apps.ops.admin.filters import ColorFilter, WhoFilter
 from apps.ops.admin.readonly import ReadOnlyAdmin
 from apps.ops.models import Deployment, Step
+from apps.ops.schema import words
 
 _NUMBER = re.compile(r"#?([0-9]{1,19})")
 # git's own shortest abbreviation: digits that long can be a commit's too.
@@ -153,6 +154,8 @@ class DeploymentAdmin(ReadOnlyAdmin):
             "timings": list(_timings(obj, now)),
             "error": _Error.of(obj, steps),
             "steps": timeline.rows(obj, steps, now=now),
+            "bake": _bake(obj.bake),
+            "migrations": [_migration(m) for m in obj.migrations],
             "commits": commits[:COMMITS_AT_FIRST],
             "older_commits": commits[COMMITS_AT_FIRST:],
             "unlisted_commits": max(obj.commits_total - len(commits), 0),
@@ -203,6 +206,21 @@ def _timings(deployment: Deployment, now: datetime) -> Iterator[tuple[str, SafeS
         yield "Finished", labels.moment(finished, zone=True), note
     elif started:
         yield "Still running", labels.moment(now, zone=True), labels.length(now - started)
+
+
+def _bake(figures: dict[str, Any]) -> dict[str, Any]:
+    """The verdict, and a row for each release; empty when nothing was watched."""
+    sides = [("before", figures.get("old")), ("this one", figures.get("new"))]
+    rows = [{"name": name, **side} for name, side in sides if isinstance(side, dict)]
+    return {"verdict": figures.get("verdict", ""), "rows": rows} if rows else {}
+
+
+def _migration(judged: dict[str, Any]) -> dict[str, str]:
+    return {
+        "name": judged["name"],
+        "heading": words.heading(judged),
+        "text": "\n".join(words.details(judged)),
+    }
 
 
 def _commits(deployment: Deployment) -> Iterator[dict[str, str | SafeString]]:

@@ -27,7 +27,7 @@ class Holding:
     """Who holds the lock. Of a record that cannot be read nothing is known but that it is held.
 
     `uid` is the deployment's, `container` the host name of the container it runs in (by default
-    the start of the container's id), `pid` its process in there.
+    the start of the container's id), `pid` its process in there; `what` is a noun.
     """
 
     holder: str = ""
@@ -39,7 +39,7 @@ class Holding:
 
 @contextmanager
 def deploy_lock(
-    state_dir: Path, *, holder: str, uid: str = "", what: str = "deploy"
+    state_dir: Path, *, holder: str, uid: str = "", what: str = "deployment"
 ) -> Iterator[None]:
     """Hold the lock for as long as this lasts.
 
@@ -60,10 +60,11 @@ def deploy_lock(
         ) from error
     try:
         if not _acquire(descriptor):
+            found = _read(descriptor)
             raise Busy(
-                f"Another deployment is running: "
-                f"{_read(descriptor).holder or 'it did not say whose'}.",
-                next="manage.py status   # shows it; deploy again when it has ended",
+                f"Another {found.what or 'deployment'} is running: "
+                f"{found.holder or 'it did not say whose'}.",
+                next="manage.py status   # shows it; try again when it has ended",
             )
         holding = Holding(
             holder=f"{holder}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",

@@ -27,6 +27,7 @@ from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
 AS_USUAL = Options()
+NOUNS = {"deploy": "deployment", "rollback": "rollback"}
 
 
 def deploy(
@@ -65,7 +66,7 @@ def recover(*, settings: OpsSettings, presenter: Listener) -> list[tuple[Story, 
         OpsError: somebody deploys, or something could not be taken back.
     """
     who = Requester.now(settings)
-    with deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recover"):
+    with deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recovery"):
         done = recovery.recover(settings, by="recover", presenter=lambda: presenter)
         recovery.bring_history_up_to_date(settings)
     return done
@@ -88,7 +89,9 @@ def _carry_out(
             # Until its first step begins there is nothing to undo.
             stack.enter_context(handling_signals(cancel))
             who = f"{asked['requested_by']} {_verb(kind)} {asked['ref']}"
-            stack.enter_context(deploy_lock(settings.state_dir, holder=who, uid=uid))
+            stack.enter_context(
+                deploy_lock(settings.state_dir, holder=who, uid=uid, what=NOUNS[kind])
+            )
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-")))
             context = Deploy(
                 settings=settings,

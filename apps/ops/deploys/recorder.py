@@ -47,6 +47,11 @@ class Recorder(Listener):
         """Whether Postgres does not have it all."""
         return self._writer.behind
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the journal has it all."""
+        return not self._unwritten
+
     def begin(
         self,
         *,

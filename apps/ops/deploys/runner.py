@@ -74,6 +74,9 @@ class Runner:
             self._context.warnings.append(
                 "Postgres was away: the journal has this deployment whole, and the next command "
                 "brings it into the history."
+                if self._recorder.is_whole
+                else "Neither Postgres nor the disk took all that happened: the history will say "
+                "that this deployment ended without a word. Next: df -h"
             )
             outcome = self._outcome(error, monotonic() - begun)
             self._presenter.warned(outcome.warnings[-1])
@@ -112,7 +115,7 @@ class Runner:
         finally:
             if unswapped and context.swapped_at:
                 self._tell.swapped(context.swapped_at)
-            if context.bake:
+            if context.bake != self._recorder.story.bake:
                 self._recorder.baked(context.bake)
         self._tell_warnings()
 

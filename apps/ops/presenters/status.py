@@ -29,7 +29,7 @@ def print_status(status: Status, console: Console) -> None:
 def status_as_json(status: Status) -> dict[str, Any]:
     return {
         "live": status.live.value,
-        "maintenance": status.maintenance,
+        "maintenance": status.maintenance is not None,
         "front_door": {
             **status.front_door.body,
             "status": status.front_door.status,
@@ -79,8 +79,9 @@ def _service_as_json(service: Service | None) -> dict[str, Any]:
 
 def _traffic(status: Status) -> str:
     who = f"[bold]{status.live}[/] ({status.live.service}) gets the traffic"
-    if status.maintenance:
-        return f"[yellow]The maintenance page is up[/]; behind it {who}."
+    if page := status.maintenance:
+        by = f" (put up by {escape(page.by)})" if page.by else ""
+        return f"[yellow]The maintenance page is up[/]{by}; behind it {who}."
     return f"{who}; the front door answers {escape(str(status.front_door))}."
 
 

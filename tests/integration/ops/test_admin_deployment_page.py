@@ -284,3 +284,43 @@ def test_releases_are_no_links_for_who_may_not_view_them(client: Client, deploy:
 
     assert "The new one" in page
     assert "/admin/ops/release/" not in page
+
+
+def test_what_was_watched_judged_and_overruled_is_shown(
+    admin_client: Client, deploy: Deploy
+) -> None:
+    row = deploy(
+        override="frozen by ada until Monday",
+        bake={
+            "seconds": 30.0,
+            "verdict": "worse",
+            "old": {"requests": 900, "errors": 1, "p90_ms": 31},
+            "new": {"requests": 120, "errors": 14, "p90_ms": 35},
+        },
+        migrations=[
+            {
+                "name": "home.0004_drop",
+                "phase": "after",
+                "kind": "contract",
+                "reversible": False,
+                "sql": ['ALTER TABLE "home_message" DROP COLUMN "spare";'],
+                "operations": [
+                    {
+                        "what": "Remove field spare from message",
+                        "kind": "contract",
+                        "why": "the live release reads it",
+                        "advice": "Do it after the swap.",
+                        "reversible": False,
+                    }
+                ],
+            }
+        ],
+    )
+
+    shown = words(get(admin_client, row))
+
+    assert "Overruled frozen by ada until Monday" in shown
+    assert "What visitors got after the swap: worse" in shown
+    assert "before 900 1 31 ms this one 120 14 35 ms" in shown
+    assert "home.0004_drop contract, irreversible (after the swap)" in shown
+    assert "DROP COLUMN" in shown

@@ -74,7 +74,7 @@ def test_who_holds_it_says_where_it_can_be_found(tmp_path: Path) -> None:
         held = held_by(tmp_path)
 
     assert held is not None
-    assert (held.uid, held.what) == ("20261123T120000-abcdef", "deploy")
+    assert (held.uid, held.what) == ("20261123T120000-abcdef", "deployment")
     assert (held.container, held.pid) == (socket.gethostname(), os.getpid())
     assert held_by(tmp_path) is None
 

@@ -7,6 +7,7 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import ProgramFailed, Say
+from apps.ops.schema import words
 
 BASE_SERVICES = ("postgres", "redis", "caddy")
 CHECK_SECONDS = 60.0
@@ -108,15 +109,9 @@ class Preflight(Step):
 
 def show(migration: dict[str, Any], say: Say) -> None:
     """Say what a migration of the report is, with its SQL, and what is wrong with it."""
-    when = " (after the swap)" if migration["phase"] == "after" else ""
-    back = "" if migration["reversible"] else ", irreversible"
-    say(f"{migration['name']}: {migration['kind']}{back}{when}")
-    for line in migration["sql"]:
-        say(f"    {line}")
-    for operation in migration["operations"]:
-        if operation["kind"] != "expand":
-            say(f"  {operation['kind']}: {operation['what']}: {operation['why']}")
-            say(f"    {operation['advice']}")
+    say(f"{migration['name']}: {words.heading(migration)}")
+    for line in words.details(migration):
+        say(line)
 
 
 def _require_order(refusals: list[str]) -> None:
