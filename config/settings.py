@@ -158,6 +158,12 @@ STORAGES = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# Without one, what would be sent stands in the log.
+EMAIL_URL = env.str("EMAIL_URL", default="").strip() or "consolemail://"
+vars().update(environ.Env.email_url_config(EMAIL_URL))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or f"ops@{SITE_HOST}"
+
 # HTTPS ends at Caddy (or at the CDN before it), which sets this header and drops a client's own.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SITE_SCHEME = env.str("SITE_SCHEME", default="https")

@@ -70,6 +70,41 @@ class OpsSettings:
     backup_seconds: float = _env("OPS_BACKUP_SECONDS", 3600.0)
     backup_media: bool = _env("OPS_BACKUP_MEDIA", False)
 
+    # The CDN in front of static and media.
+    cloudflare_token: str = _env("OPS_CLOUDFLARE_TOKEN", "")
+    cloudflare_zone: str = _env("OPS_CLOUDFLARE_ZONE", "")
+    cloudflare_api: str = _env("OPS_CLOUDFLARE_API", "https://api.cloudflare.com/client/v4")
+    purge_paths: tuple[str, ...] = _env("OPS_PURGE_PATHS", ("/",))
+
+    # Health: the deadline of each check, and from where on something is bad.
+    health_checks: tuple[str, ...] = _env("OPS_HEALTH_CHECKS", ())
+    health_seconds: float = _env("OPS_HEALTH_SECONDS", 2.5)
+    health_flips: int = _env("OPS_HEALTH_FLIPS", 1000)
+    health_connections_percent: float = _env("OPS_HEALTH_CONNECTIONS_PERCENT", 80.0)
+    health_transaction_seconds: float = _env("OPS_HEALTH_TRANSACTION_SECONDS", 600.0)
+    health_queue_tasks: int = _env("OPS_HEALTH_QUEUE_TASKS", 1000)
+    health_queue_seconds: float = _env("OPS_HEALTH_QUEUE_SECONDS", 600.0)
+    health_canary_seconds: float = _env("OPS_HEALTH_CANARY_SECONDS", 900.0)
+    health_failed_percent: float = _env("OPS_HEALTH_FAILED_PERCENT", 20.0)
+    health_disk_percent: float = _env("OPS_HEALTH_DISK_PERCENT", 90.0)
+    health_memory_percent: float = _env("OPS_HEALTH_MEMORY_PERCENT", 95.0)
+    health_certificate_days: float = _env("OPS_HEALTH_CERTIFICATE_DAYS", 14.0)
+    health_backup_hours: float = _env("OPS_HEALTH_BACKUP_HOURS", 26.0)
+    health_clock_seconds: float = _env("OPS_HEALTH_CLOCK_SECONDS", 5.0)
+
+    # Whom a flip of a check is told.
+    notify_emails: tuple[str, ...] = _env("OPS_NOTIFY_EMAILS", ())
+    notify_webhooks: tuple[str, ...] = _env("OPS_NOTIFY_WEBHOOKS", ())
+    notify_slack: tuple[str, ...] = _env("OPS_NOTIFY_SLACK", ())
+    notify_after_seconds: float = _env("OPS_NOTIFY_AFTER_SECONDS", 120.0)
+    ping_url: str = _env("OPS_PING_URL", "")
+
+    # The agent.
+    crontab: Path = _env("OPS_CRONTAB", Path("docker/crontab"))
+    job_seconds: float = _env("OPS_JOB_SECONDS", 3600.0)
+    job_runs: int = _env("OPS_JOB_RUNS", 100)
+    supervisor_socket: Path = _env("OPS_SUPERVISOR_SOCKET", Path("/run/changeover/supervisor.sock"))
+
     # What the compose file and gunicorn are told; here so that checks can hold them together.
     web_workers: int = _env("WEB_WORKERS", 2)
     web_threads: int = _env("WEB_THREADS", 16)

@@ -1,7 +1,20 @@
 from apps.ops.models.backup import Backup
+from apps.ops.models.check import Check, Flip
 from apps.ops.models.deployment import Deployment
 from apps.ops.models.freeze import Freeze
+from apps.ops.models.job import JobRun
+from apps.ops.models.purge import Purge
 from apps.ops.models.release import Release
 from apps.ops.models.step import Step
 
-__all__ = ["Backup", "Deployment", "Freeze", "Release", "Step"]
+__all__ = [
+    "Backup",
+    "Check",
+    "Deployment",
+    "Flip",
+    "Freeze",
+    "JobRun",
+    "Purge",
+    "Release",
+    "Step",
+]
