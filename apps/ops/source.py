@@ -159,8 +159,16 @@ class Checkout:
                     next=f"git -C {self.path} fsck   # is the checkout damaged, or the disk full?",
                 )
 
-    def move_to(self, sha: str) -> None:
-        """Let the working tree follow what is live: along its branch if it can, else detached."""
+    def move_to(self, sha: str, *, again: bool = False) -> None:
+        """Let the working tree follow what is live: along its branch if it can, else detached.
+
+        Args:
+            again: the first try may have been killed; git then leaves its lock, and files of two
+                commits. The tree was clean before.
+        """
+        if again:
+            (self.path / ".git" / "index.lock").unlink(missing_ok=True)
+            self._git("reset", "--hard", "--quiet")
         try:
             head = self._git("symbolic-ref", "--quiet", "--short", "HEAD")
         except ProgramFailed:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tests.e2e.conftest import RATE, Scene
 from tests.e2e.test_bad_deployments import append, assert_untouched
+from tests.e2e.test_migrations import adding, columns_of, renaming
 from tests.rig.load import visitors
 from tests.rig.stack import ScratchStack, run
 
@@ -107,6 +108,29 @@ def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
         older,
     )
     assert stack.deploy().code == 0
+
+
+def test_migrations_that_the_older_code_cannot_run_with_are_reversed_behind_the_page(
+    stack: ScratchStack,
+) -> None:
+    older = stack.commit("A hue", adding("hue"))
+    assert stack.deploy().code == 0
+    stack.commit("The hue is renamed", renaming("hue", "tone"))
+    assert stack.deploy("--maintenance").code == 0
+
+    refused = stack.rollback(older[:12])
+    assert refused.code == 5, refused.output
+    said = refused.event("ended")["error"]
+    assert "rename_hue" in said["next"]
+    assert "--maintenance" in said["next"]
+
+    result = stack.rollback(older[:12], "--maintenance")
+
+    assert result.code == 0, result.output
+    assert {"hue"} == columns_of(stack) & {"hue", "tone"}
+    status = stack.status()
+    assert (status["front_door"]["release"], status["maintenance"]) == (older, False)
+    assert status["problems"] == []
 
 
 def test_a_release_that_is_healthy_and_fails_its_visitors_is_moved_back_by_itself(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ def find(settings: OpsSettings, wanted: str) -> BackupFile:
     if wanted == "latest" and there:
         return there[0]
     names = {wanted, f"{wanted}.dump"}
-    if wanted.isdecimal():
+    if wanted.isdecimal() and len(wanted) < 19:
         try:
             names |= set(Backup.objects.filter(pk=int(wanted)).values_list("name", flat=True))
         except DatabaseError as error:
@@ -125,12 +125,14 @@ def restore(
     media: bool,
     safety: bool,
     say: Say,
+    before_swap: Callable[[], object] = lambda: None,
 ) -> Restored:
     """Replace the database by a backup. Only under the deploy lock.
 
     Args:
         media: the uploads, too.
         safety: take a backup of what is there first.
+        before_swap: called when it is too late to turn back.
 
     Raises:
         Refused: the backup is damaged.
@@ -152,6 +154,7 @@ def restore(
             _fill(settings, fresh, file.path, say)
             result.missing = _examine(settings, fresh, name if exists else None)
             connections.close_all()
+            before_swap()
             say(f"{fresh} takes the name {name}")
             old = _name_for_the_old(name, stamp) if exists else ""
             _swap(fresh, name, old or None)
@@ -358,6 +361,8 @@ def _extract(file: BackupFile, stamp: str, say: Say) -> Path:
     root = Path(django_settings.MEDIA_ROOT)
     aside = root / f".restoring-{stamp}"
     say(f"{file.media.name} into {aside}")
+    for left in root.glob(".restoring-*"):  # By a restore that was killed.
+        shutil.rmtree(left, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         with tarfile.open(file.media, mode="r:gz") as archive:

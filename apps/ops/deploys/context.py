@@ -23,8 +23,9 @@ class Options:
     """What was asked for beside the release.
 
     `maintenance`: behind the maintenance page, so that contract migrations may be applied before
-    the swap. `allow_contract`: apply them in spite of the live release. `allow_incompatible`: roll
-    back to code that does not run on today's schema. `override`: deploy although it is frozen.
+    the swap, or reversed for a rollback. `allow_contract`: apply them in spite of the live release.
+    `allow_incompatible`: roll back to code that does not run on today's schema. `override`: deploy
+    although it is frozen.
     """
 
     bake: bool = True
@@ -106,8 +107,9 @@ class Deploy:
             yield
         finally:
             self.is_whole = False
-        if self.cancelled:
-            raise self.cancelled
+        if cancelled := self.cancelled:
+            self.cancelled = None  # Said once: what undoes it must be whole, too.
+            raise cancelled
 
     @property
     def plan(self) -> Plan:

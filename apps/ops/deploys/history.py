@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, DataError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -77,7 +78,9 @@ def bring_in(stories: list[Story]) -> int:
     known = Deployment.objects.filter(uid__in=ended, status__in=Deployment.TERMINAL)
     missing = sorted(ended.keys() - set(known.values_list("uid", flat=True)))
     for uid in missing:
-        save(ended[uid])
+        # One that Postgres does not take must not keep the newer ones out.
+        with suppress(DataError):
+            save(ended[uid])
     return len(missing)
 
 
@@ -114,7 +117,9 @@ def _row(story: Story) -> Deployment:
     fields.pop("commits")
     if not row.commits and story.plan:
         fields["commits"] = story.plan["commits"]
-    Deployment.objects.filter(pk=row.pk, status=Deployment.Status.RUNNING).update(**fields)
+    # Queued: it was asked for in the admin, and has begun.
+    open_ = (Deployment.Status.QUEUED, Deployment.Status.RUNNING)
+    Deployment.objects.filter(pk=row.pk, status__in=open_).update(**fields)
     return row
 
 
@@ -128,7 +133,7 @@ def _fields(story: Story) -> dict[str, Any]:
         "override": story.override[:300],
         "started_at": datetime.fromisoformat(story.started_at),
         "commits": [],
-        "warnings": story.warnings,
+        "warnings": [_text(warning) for warning in story.warnings],
         "bake": story.bake,
         "migrations": (story.intents.get("preflight") or {}).get("migrations") or [],
     }
@@ -147,7 +152,7 @@ def _fields(story: Story) -> dict[str, Any]:
             "status": ended["status"],
             "exit_code": ended["exit_code"],
             "finished_at": datetime.fromisoformat(ended["time"]),
-            "warnings": ended["warnings"],
+            "warnings": [_text(warning) for warning in ended["warnings"]],
             "error": _text(ended["error"]),
             "traffic": ended["traffic"][:300],
             "next": ended["next"][:300],

@@ -41,7 +41,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Write a line. It is on the disk when this returns."""
-        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(record, ensure_ascii=False).encode(errors="replace") + b"\n"
         descriptor = self._open()
         # What was begun, here or by a killed process, must not swallow the line after it.
         _end_a_line_cut_short(self._path, descriptor)

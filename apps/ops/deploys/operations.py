@@ -12,15 +12,16 @@ from django.db import DatabaseError
 
 from apps.ops import freezes
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys import history, journal, pipeline, recovery
+from apps.ops.deploys import history, journal, pipeline, recovery, requests
 from apps.ops.deploys.context import Deploy, Options
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.deploys.recorder import Recorder
-from apps.ops.deploys.runner import Runner, cancel, handling_signals
+from apps.ops.deploys.runner import AGAIN, Runner
 from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
 from apps.ops.errors import Busy, Cancelled, Frozen, OpsError, StepFailed
+from apps.ops.interrupts import cancellable
 from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 from apps.ops.source import Checkout
@@ -36,13 +37,19 @@ def deploy(
     settings: OpsSettings,
     presenter: Listener,
     options: Options = AS_USUAL,
+    request: str | None = None,
 ) -> Outcome:
     """Deploy a ref of the remote (None: its main branch), and record it.
+
+    Args:
+        request: the uid of the row that asked for it, which an agent has taken.
 
     Returns:
         How it ended. What went wrong is in it; nothing an operator can cause is raised.
     """
-    return _carry_out("deploy", ref, settings=settings, presenter=presenter, options=options)
+    return _carry_out(
+        "deploy", ref, settings=settings, presenter=presenter, options=options, request=request
+    )
 
 
 def rollback(
@@ -51,29 +58,47 @@ def rollback(
     settings: OpsSettings,
     presenter: Listener,
     options: Options = AS_USUAL,
+    request: str | None = None,
 ) -> Outcome:
     """Go back to a release whose image was kept (None: the newest stable one that differs).
 
     Needs Docker and the edge; without Postgres it is recorded in the journal.
     """
-    return _carry_out("rollback", release, settings=settings, presenter=presenter, options=options)
+    return _carry_out(
+        "rollback",
+        release,
+        settings=settings,
+        presenter=presenter,
+        options=options,
+        request=request,
+    )
 
 
 def recover(*, settings: OpsSettings, presenter: Listener) -> list[tuple[Story, Outcome]]:
     """Undo or finish what killed deployments left, and bring the history up to date.
 
     Raises:
-        OpsError: somebody deploys, or something could not be taken back.
+        OpsError: somebody deploys, something could not be taken back, or it was cancelled between
+            two deployments.
     """
     who = Requester.now(settings)
-    with deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recovery"):
+    with (
+        cancellable(next="manage.py recover   # goes on"),
+        deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recovery"),
+    ):
         done = recovery.recover(settings, by="recover", presenter=lambda: presenter)
         recovery.bring_history_up_to_date(settings)
     return done
 
 
 def _carry_out(
-    kind: str, ref: str | None, *, settings: OpsSettings, presenter: Listener, options: Options
+    kind: str,
+    ref: str | None,
+    *,
+    settings: OpsSettings,
+    presenter: Listener,
+    options: Options,
+    request: str | None,
 ) -> Outcome:
     default = settings.branch if kind == "deploy" else "the newest stable release"
     asked = {
@@ -82,12 +107,13 @@ def _carry_out(
         **Requester.now(settings).as_fields(),
     }
     begun = monotonic()
-    uid = journal.new_uid()
+    uid = request or journal.new_uid()
     recorder = Recorder(settings.state_dir, Story(uid))
+    outcome: Outcome | None = None
     try:
         with ExitStack() as stack:
             # Until its first step begins there is nothing to undo.
-            stack.enter_context(handling_signals(cancel))
+            stack.enter_context(cancellable(next=AGAIN))
             who = f"{asked['requested_by']} {_verb(kind)} {asked['ref']}"
             stack.enter_context(
                 deploy_lock(settings.state_dir, holder=who, uid=uid, what=NOUNS[kind])
@@ -111,22 +137,30 @@ def _carry_out(
             override = ""
             if kind == "deploy":
                 _wake_postgres(context)
+            if request:
+                requests.require_waiting(request, kind=kind, state_dir=settings.state_dir)
+            if kind == "deploy":
                 override = freezes.require_thawed(options.override)
             recovery.bring_history_up_to_date(settings)
             recorder.begin(**asked, options=asdict(options), override=override)
-            steps = pipeline.steps_of(kind)
-            return Runner(context, steps, recorder, presenter).run(asked["ref"])
+            steps = pipeline.steps_of(kind, maintenance=options.maintenance)
+            outcome = Runner(context, steps, recorder, presenter).run(asked["ref"])
     except OpsError as error:
+        if outcome is not None:
+            return outcome  # A signal came when all was done and said.
         Redactor.from_environment().clean_error(error)
         error.traffic = error.traffic or "Nothing was done; traffic is as it was."
         status = "interrupted" if isinstance(error, Cancelled) else "failed"
         outcome = Outcome(status, error.exit_code, monotonic() - begun, error=error)
-        if isinstance(error, Busy | Frozen):
+        # One that was asked for waits on when another one runs.
+        if isinstance(error, Frozen) or (isinstance(error, Busy) and not request):
             _record_refusal(recorder, asked, options, outcome)
+        elif recorder.story.started_at:
+            recorder.ended(outcome)
         presenter.started(recorder.number, asked["ref"])
         outcome = replace(outcome, deployment=recorder.number)
         presenter.ended(outcome)
-        return outcome
+    return outcome
 
 
 def _put_in_order(context: Deploy) -> None:

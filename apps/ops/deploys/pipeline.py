@@ -14,6 +14,7 @@ from apps.ops.deploys.steps.pause import Pause, Resume
 from apps.ops.deploys.steps.preflight import Preflight
 from apps.ops.deploys.steps.prune import Prune
 from apps.ops.deploys.steps.retire import Retire
+from apps.ops.deploys.steps.reverse import Reverse
 from apps.ops.deploys.steps.start import Start
 from apps.ops.deploys.steps.static import Static
 from apps.ops.deploys.steps.swap import Swap
@@ -40,11 +41,22 @@ def deploy_steps() -> tuple[Step, ...]:
     )
 
 
-def rollback_steps() -> tuple[Step, ...]:
+def rollback_steps(*, maintenance: bool) -> tuple[Step, ...]:
     """No bake: whoever goes back wants to be there. The worker follows the web: what the new
     release's web queued is the new worker's to do."""
+    if maintenance:
+        return (
+            Choose(),
+            Pause(),
+            Reverse(),
+            Start(),
+            Swap(),
+            Resume(),
+            WorkersAfter(),
+            Retire(),
+        )
     return (Choose(), Start(), Swap(), WorkersAfter(), Retire())
 
 
-def steps_of(kind: str) -> tuple[Step, ...]:
-    return rollback_steps() if kind == "rollback" else deploy_steps()
+def steps_of(kind: str, *, maintenance: bool) -> tuple[Step, ...]:
+    return rollback_steps(maintenance=maintenance) if kind == "rollback" else deploy_steps()

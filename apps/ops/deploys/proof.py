@@ -91,6 +91,12 @@ def smoke(deploy: Deploy, own_address: str, *, token: str) -> None:
     for where, path, future in asked:
         answer = future.result()
         what = f"{deploy.plan.candidate.service} {where}, GET {path},"
+        if not answer.status and token and where == "through the front door":
+            raise StepFailed(
+                f"{what} answered {answer}: Caddy does not run or does not answer.",
+                next="docker compose ps --all caddy   # then: docker compose up -d --no-deps "
+                "--no-build caddy",
+            )
         if not 200 <= answer.status < 400:
             raise _failed(deploy, f"{what} answered {answer}.")
         _require_identity(deploy, {"release": answer.release, "color": answer.color}, what)

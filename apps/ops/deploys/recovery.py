@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,11 +30,19 @@ from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
 WORKER = "django-q"
+LIVE = (0, 6)
+# A newer release can have written others, too.
+OPTIONS = {field.name for field in fields(Options)}
 
 
 def left_behind(settings: OpsSettings) -> list[Story]:
     """Deployments whose process ended without a word, or could not undo all; the oldest first."""
-    return [s for s in journal.stories(settings.state_dir) if s.unfinished and s.started_at][::-1]
+    stories = [s for s in journal.stories(settings.state_dir) if s.started_at]
+    # What went live since has taken the place of what an older one could not take back.
+    live_since = max(
+        (s.uid for s in stories if s.ended and s.ended["exit_code"] in LIVE), default=""
+    )
+    return [s for s in stories if s.unfinished and not (s.ended and s.uid < live_since)][::-1]
 
 
 def recover(
@@ -65,14 +74,15 @@ def recover(
 
 def describe(story: Story, settings: OpsSettings) -> str:
     """What was left, and what recovering it would do."""
+    who = f"{story.kind} {story.ref} of {story.requested_by}, begun {story.started_at[:19]} UTC"
+    if story.ended:
+        steps = ", ".join(step.name for step in story.steps.values() if step.undo == "failed")
+        return f"{who}, could not take back what it had done in {steps}: that is tried again."
     where = story.running_step or "between two steps"
     plan = story.to_plan()
     moved = plan is not None and _has_swapped(story, Edge(settings.edge_dir))
     act = "had moved the traffic: it is finished" if moved else "had not moved the traffic: undone"
-    return (
-        f"{story.kind} {story.ref} of {story.requested_by}, begun {story.started_at[:19]} UTC, "
-        f"ended without a word in {where}; it {act}."
-    )
+    return f"{who}, ended without a word in {where}; it {act}."
 
 
 def _recover(
@@ -83,7 +93,7 @@ def _recover(
             settings=settings,
             uid=story.uid,
             kind=story.kind,
-            options=Options(**story.options),
+            options=Options(**{k: v for k, v in story.options.items() if k in OPTIONS}),
             ref=story.ref,
             engine=Engine(settings.project),
             edge=Edge(settings.edge_dir),
@@ -92,13 +102,14 @@ def _recover(
             scratch=Path(scratch),
             warnings=list(story.warnings),
             intents=dict(story.intents),
+            bake=dict(story.bake),
         )
         _clear_the_way(context)
         if plan := story.to_plan():
             context.plan = plan
             _read_the_edge(context, story)
         recorder = Recorder(settings.state_dir, story)
-        steps = pipeline.steps_of(story.kind)
+        steps = pipeline.steps_of(story.kind, maintenance=context.options.maintenance)
         return Runner(context, steps, recorder, presenter).resume(finish=finish, by=by)
 
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection
 from apps.ops.deploys import journal
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.plan import Plan, migration_files
-from apps.ops.deploys.steps.bake import WORSE
+from apps.ops.deploys.steps.bake import GOOD, TOO_FEW
 from apps.ops.errors import OpsError, Refused
 from apps.ops.models import Deployment, Release
 from apps.ops.schema.compat import compatibility
@@ -25,22 +25,26 @@ ENTRIES = 500
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What a deployment says about two releases: the one it was of, and the one that was live.
-    `bake` is its verdict: one that stayed live because there was no way back is "worse", too."""
+    `bake` is its verdict, "" when it was not watched: one that stayed live because there was no way
+    back is "worse", too. `swapped`: whether the traffic moved to it, if only for a while."""
 
     kind: str
     status: str
     release: str
     previous: str
     bake: str = ""
+    swapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaVerdict:
-    """`kind` is "safe", "reverse", "impossible" or "not known"."""
+    """`kind` is "safe", "reverse", "impossible" or "not known"; `names` are the migrations to be
+    reversed, the newest first."""
 
     kind: str
     why: str
     advice: str = ""
+    names: tuple[str, ...] = ()
 
 
 def stable_releases(entries: Iterable[Entry]) -> list[str]:
@@ -54,7 +58,7 @@ def stable_releases(entries: Iterable[Entry]) -> list[str]:
     verdicts: dict[str, bool] = {}
     for entry in entries:
         if entry.status == Deployment.Status.SUCCEEDED:
-            verdicts.setdefault(entry.release, entry.bake != WORSE)
+            verdicts.setdefault(entry.release, entry.bake in ("", GOOD, TOO_FEW))
             if entry.kind == Deployment.Kind.ROLLBACK and entry.previous != entry.release:
                 verdicts.setdefault(entry.previous, False)
         elif entry.status == Deployment.Status.ROLLED_BACK:
@@ -71,8 +75,11 @@ def make_rollback_plan(deploy: Deploy) -> Plan:
     live = deploy.edge.live()
     service = deploy.engine.service(live.service)
     current = service.release if service else ""
-    kept = deploy.engine.releases_with_images()
-    stable = [r for r in stable_releases(_entries(deploy)) if r in kept and r != current]
+    # Without the site's own image there is nothing to start.
+    images = deploy.engine.releases_with_images()
+    kept = {release for release, tags in images.items() if release in tags}
+    entries = _entries(deploy)
+    stable = [r for r in stable_releases(entries) if r in kept and r != current]
     if deploy.ref is None:
         if not stable:
             raise Refused(
@@ -86,6 +93,13 @@ def make_rollback_plan(deploy: Deploy) -> Plan:
             raise Refused(
                 f"Release {release[:12]} is live already ({live}).",
                 next="manage.py rollback   # without a release: the newest stable one that differs",
+            )
+        went_live = {entry.release for entry in entries if entry.swapped}
+        if went_live and release not in went_live and not deploy.options.allow_incompatible:
+            raise Refused(
+                f"Release {release[:12]} was built here and never went live, so its migrations and "
+                "static files may be missing.",
+                next=f"manage.py deploy {release[:12]}",
             )
     return Plan(_commit(deploy, release), live, current, image_exists=True)
 
@@ -119,12 +133,27 @@ def judge_schema(deploy: Deploy) -> SchemaVerdict:
         # What neither knows was squashed away, or is of an app that is gone.
         and (name in recorded or live_knows is None or name in live_knows)
     ]
+    lacking = [
+        name
+        for name in known or ()
+        # What was never judged here is a squashed one that Django takes for applied.
+        if name in recorded and name not in applied and recorded[name]["phase"] == "before"
+    ]
+    if lacking:
+        return SchemaVerdict(
+            "impossible",
+            f"it needs {lacking[0]}, which is not applied",
+            f"manage.py deploy {release[:12]}   # applies it",
+        )
     if not extra:
         return SchemaVerdict("safe", "the schema is the one it knows")
     verdict = compatibility([recorded.get(name, _unrecorded(name)) for name in extra])
     if verdict.kind == "reverse":
-        back = f"manage.py migrate   # back to before {', '.join(verdict.names)}; then rollback"
-        return SchemaVerdict("reverse", verdict.why, back)
+        back = (
+            f"manage.py rollback {release[:12]} --maintenance   # reverses "
+            f"{', '.join(verdict.names)} behind the maintenance page, after a backup"
+        )
+        return SchemaVerdict("reverse", verdict.why, back, verdict.names)
     advice = "" if verdict.kind == "safe" else "manage.py rollback --allow-incompatible   # anyway"
     return SchemaVerdict(verdict.kind, verdict.why, advice)
 
@@ -151,9 +180,9 @@ def _entries(deploy: Deploy) -> list[Entry]:
     try:
         rows = Deployment.objects.filter(release__isnull=False).order_by("-id")
         found = rows.values_list(
-            "kind", "status", "release__sha", "previous_release__sha", "bake__verdict"
+            "kind", "status", "release__sha", "previous_release__sha", "bake__verdict", "swapped_at"
         )
-        return [Entry(k, s, r, p or "", b or "") for k, s, r, p, b in found[:ENTRIES]]
+        return [Entry(k, s, r, p or "", b or "", bool(at)) for k, s, r, p, b, at in found[:ENTRIES]]
     except DatabaseError:
         connection.close()
     return [
@@ -163,6 +192,7 @@ def _entries(deploy: Deploy) -> list[Entry]:
             s.plan["commit"]["sha"],
             s.plan["live_release"],
             s.bake.get("verdict", ""),
+            bool(s.swapped_at),
         )
         for s in journal.stories(deploy.settings.state_dir)
         if s.ended and s.plan

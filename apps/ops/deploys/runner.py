@@ -4,11 +4,14 @@ them after it; and does the same for a deployment whose process was killed."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic, sleep
 from types import FrameType
 
+from django.db import connection
+
+from apps.ops import interrupts
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Everybody, Listener, Outcome, Sturdy
 from apps.ops.deploys.recorder import Recorder
@@ -19,6 +22,7 @@ from apps.ops.redact import Redactor
 from apps.ops.stack.engine import EngineAway
 
 LIVE_WITH_WARNINGS = 6
+AGAIN = "manage.py deploy   # when you like"
 # A restart of the Docker daemon, in which nothing can be taken back.
 UNDO_SECONDS = 30.0
 
@@ -42,7 +46,7 @@ class Runner:
         self._tell = Everybody(self._recorder, self._presenter)
         self._redactor = redactor or Redactor.from_environment()
         # A story that is resumed has told its warnings.
-        self._told_warnings = len(context.warnings)
+        self._told_warnings = len(recorder.story.warnings)
         context.write_ahead = recorder.intend
         context.say = lambda line: self._tell.line(self._redactor.clean(line))
 
@@ -87,6 +91,8 @@ class Runner:
         context, begun = self._context, monotonic()
         self._tell.step_started(step.name, position)
         unswapped = context.swapped_at is None
+        # An earlier step's: it is dead if Postgres was restarted since.
+        connection.close()
         try:
             summary = step.run(context)
         except OpsError as error:
@@ -143,6 +149,8 @@ class Runner:
     def resume(self, *, finish: bool, by: str) -> Outcome:
         """Undo or finish what a killed process left of a deployment.
 
+        A signal that comes meanwhile is raised again when this is done.
+
         Args:
             finish: whether one that has moved the traffic is finished; otherwise it is only closed.
             by: what found it, for the history.
@@ -187,19 +195,24 @@ class Runner:
                     f"Its process ended without a word in {killed_in or 'between steps'}; "
                     f"{by} {'undid it' if whole else 'could not undo all of it'}."
                 )
-            if had_ended:
-                # How it ended has been said; what could not be undone then is undone now.
-                return self._outcome(error, monotonic() - begun)
-            return self._end(error, begun)
+            # How it ended may have been said; what could not be undone then is undone now.
+            seconds = monotonic() - begun
+            outcome = self._outcome(error, seconds) if had_ended else self._end(error, begun)
+        if cancellation.noted:
+            signal.raise_signal(cancellation.noted)
+        return outcome
 
     def _could_not_undo(self, name: str) -> bool:
         step = self._recorder.story.steps.get(name)
         return step is not None and step.undo == "failed"
 
     def _is_left(self, name: str) -> bool:
+        """Whether a step has to be undone: with one that could not be, all before it again, for
+        what they took back can depend on it."""
         story = self._recorder.story
         step = story.steps.get(name)
-        return step is not None and (story.ended is None or step.undo == "failed")
+        failed = [s.position for s in story.steps.values() if s.undo == "failed"]
+        return step is not None and (story.ended is None or step.position <= max(failed, default=0))
 
     def _tell_warnings(self) -> None:
         for warning in self._context.warnings[self._told_warnings :]:
@@ -250,48 +263,29 @@ class _Cancellation:
     def __init__(self, context: Deploy) -> None:
         self._context = context
         self._shielded = False
+        self.noted = 0
 
     def shield(self) -> None:
         self._shielded = True
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._shielded or self._context.swapped_at:
+            self.noted = number
             self._context.say("It is too late to cancel: finishing what was begun.")
             return
         self._shielded = True
-        try:
-            cancel(number)
-        except Cancelled as cancelled:
-            if not self._context.is_whole:
-                raise
-            self._context.cancelled = cancelled
-            self._context.say("Cancelling, when Compose has ended what it is in the middle of.")
+        cancelled = interrupts.cancelled(number, next=AGAIN)
+        if not self._context.is_whole:
+            raise cancelled
+        self._context.cancelled = cancelled
+        self._context.say("Cancelling, when Compose has ended what it is in the middle of.")
 
 
 @contextmanager
 def _cancellable(context: Deploy) -> Iterator[_Cancellation]:
     cancellation = _Cancellation(context)
-    with handling_signals(cancellation):
+    with interrupts.handling_signals(cancellation):
         yield cancellation
-
-
-@contextmanager
-def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a handler have Ctrl-C, SIGTERM and SIGHUP for as long as this lasts."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, handler) for number in signals]
-    try:
-        yield
-    finally:
-        for number, old in zip(signals, before, strict=True):
-            signal.signal(number, old)
-
-
-def cancel(number: int, frame: FrameType | None = None) -> None:
-    """A signal's handler. Raises Cancelled."""
-    raise Cancelled(
-        f"Cancelled ({signal.Signals(number).name}).", next="manage.py deploy   # when you like"
-    )
 
 
 def _patiently(step: Step, context: Deploy) -> bool:

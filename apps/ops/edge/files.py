@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,8 +140,9 @@ class Edge:
 
     def forget_old_previews(self) -> None:
         for file in self._directory.glob("preview/*/t-*"):
-            if time() - file.stat().st_mtime > PREVIEW_SECONDS:
-                _remove(file)
+            with suppress(FileNotFoundError):  # It ends at this moment.
+                if time() - file.stat().st_mtime > PREVIEW_SECONDS:
+                    _remove(file)
 
     def _preview(self, color: Color, token: str) -> Path:
         return self._directory / "preview" / color / f"t-{token}"

@@ -18,7 +18,7 @@ from django.db.migrations.migration import Migration
 from psycopg.errors import LockNotAvailable
 
 from apps.ops.conf import OpsSettings
-from apps.ops.errors import StepFailed
+from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import Say
 from apps.ops.schema.judge import flatten, migration_is_reversible
 from apps.ops.schema.plan import Phase, blockers, is_contract_phase, key, pending
@@ -70,7 +70,8 @@ def reverse(names: list[str], *, settings: OpsSettings, say: Say) -> list[str]:
         The names of those that were reversed: none when none was applied.
 
     Raises:
-        StepFailed: one of them cannot be reversed (then none is), or failed.
+        Refused: one of them cannot be reversed: then none is.
+        StepFailed: one failed.
     """
     loader = MigrationLoader(connection)
     applied = [
@@ -79,7 +80,7 @@ def reverse(names: list[str], *, settings: OpsSettings, say: Say) -> list[str]:
         if f"{node[0]}.{node[1]}" in names and node in loader.applied_migrations and migration
     ]
     if stuck := [key(m) for m in applied if not migration_is_reversible(m)]:
-        raise StepFailed(f"{stuck[0]} cannot be reversed: all of them stay applied.", next=NEXT)
+        raise Refused(f"{stuck[0]} cannot be reversed: all of them stay applied.", next=NEXT)
     # Dependents first: each migration has all that it stands on in its own forwards plan.
     applied.sort(key=lambda m: len(loader.graph.forwards_plan((m.app_label, m.name))), reverse=True)
     _take_back(applied, settings, say)

@@ -120,8 +120,8 @@ def report(*, large: int, first: bool) -> Report:
                         "which is marked to run after it. Deploy the release that ends with "
                         f"{blocking[0]} first, and then this one."
                     )
-        replaced = {k for m in loader.disk_migrations.values() for k in m.replaces}
-        known = sorted(f"{app}.{name}" for app, name in loader.disk_migrations.keys() - replaced)
+        # Those that another one squashed, too: the table of the applied ones has their names.
+        known = sorted(f"{app}.{name}" for app, name in loader.disk_migrations)
     return Report(migrations, refusals, known)
 
 

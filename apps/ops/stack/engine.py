@@ -34,7 +34,8 @@ class Service:
     """A service's container as Docker has it at this moment.
 
     `status` is Docker's (running, exited, …), `health` its health check's, "" without one;
-    `started_at` is an ISO 8601 time.
+    `started_at` is an ISO 8601 time; `oom_killed`: since then, the kernel ended a process in it for
+    lack of memory; `memory_limit` is in bytes, 0 without one.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Service:
     restarts: int
     exit_code: int
     address: str
+    oom_killed: bool = False
+    memory_limit: int = 0
 
     @property
     def running(self) -> bool:
@@ -72,14 +75,14 @@ class Engine:
     def _talking(self) -> Iterator[docker.DockerClient]:
         try:
             yield self._client
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _away(error) from error
         except APIError as error:
             if error.is_server_error():
                 raise _away(error) from error
             raise
-        except DockerException as error:
+        except (requests.RequestException, DockerException) as error:
             raise _away(error) from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _away(ValueError(f"its answer makes no sense: {error!r}")) from error
 
     def version(self) -> str:
         with self._talking() as client:
@@ -88,7 +91,8 @@ class Engine:
     def service(self, name: str) -> Service | None:
         """The container that carries a service; None when there is none."""
         container = self._container(name)
-        return None if container is None else _describe(name, container)
+        with self._talking():
+            return None if container is None else _describe(name, container)
 
     def stop(self, name: str, *, seconds: float) -> None:
         """SIGTERM, and SIGKILL after `seconds`. Returns when it has stopped."""
@@ -99,7 +103,7 @@ class Engine:
     def remove(self, name: str, *, seconds: float) -> None:
         """Stop and remove a service's containers, also what a killed recreation left of one."""
         for container in self._containers(name):
-            with self._talking(), suppress(NotFound):
+            with self._talking(), _gone_already():
                 container.stop(timeout=int(seconds))
                 container.remove(force=True)
 
@@ -108,7 +112,7 @@ class Engine:
         kept = self._container(name)
         strays = [c for c in self._containers(name) if kept and c.id != kept.id]
         for container in strays:
-            with self._talking(), suppress(NotFound):
+            with self._talking(), _gone_already():
                 container.remove(force=True)
         return len(strays)
 
@@ -118,7 +122,7 @@ class Engine:
         with self._talking() as client:
             found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         for container in found:
-            with self._talking(), suppress(NotFound):
+            with self._talking(), _gone_already():
                 container.remove(force=True)
         return len(found)
 
@@ -236,6 +240,18 @@ class Engine:
                 return None
 
 
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """It is gone, or somebody else (`--rm`) is removing it: both are what was wanted."""
+    try:
+        yield
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409:
+            raise
+
+
 def _describe(name: str, container: Container) -> Service:
     attributes: dict[str, Any] = container.attrs
     state = attributes["State"]
@@ -251,10 +267,17 @@ def _describe(name: str, container: Container) -> Service:
         restarts=attributes["RestartCount"],
         exit_code=state["ExitCode"],
         address=next((n["IPAddress"] for n in networks.values() if n["IPAddress"]), ""),
+        oom_killed=bool(state.get("OOMKilled")),
+        memory_limit=attributes["HostConfig"].get("Memory") or 0,
     )
 
 
 def _away(error: Exception) -> OpsError:
+    if "Permission denied" in str(error):
+        return EngineAway(
+            "Docker's socket does not let this user in.",
+            next='sudo usermod --append --groups docker "$USER"   # then log in again',
+        )
     return EngineAway(
         f"Docker does not answer ({str(error).splitlines()[0][:200]}).",
         next="sudo systemctl start docker   # without systemd: ./bootstrap starts it",

@@ -300,7 +300,7 @@ def test_the_worker_stops_and_is_started_again_as_it_was(with_worker: Deploy) ->
         Pause().undo(with_worker)
         again = with_worker.engine.service("django-q")
         assert again is not None
-        assert (again.container, again.running) == (before.container, True)
+        assert (again.image, again.running) == (before.image, True)
 
 
 def test_a_page_that_a_person_put_up_stays_before_and_meanwhile(paused: Deploy) -> None:

@@ -304,6 +304,21 @@ def test_a_signal_waits_for_what_must_not_be_cut_in_the_middle(stage: Stage) -> 
     assert (outcome.status, outcome.exit_code) == ("interrupted", 130)
 
 
+def test_what_undoes_a_cancelled_step_is_whole_and_not_cancelled_again(stage: Stage) -> None:
+    def recreate(deploy: Deploy) -> None:
+        with deploy.whole():
+            send(signal.SIGTERM)(deploy)
+
+    def put_back(deploy: Deploy) -> None:
+        with deploy.whole():
+            stage.done.append("put back")
+
+    outcome = stage.step("start", recreate, undo=put_back).swap().go()
+
+    assert stage.done == ["start", "undo start", "put back"]
+    assert (outcome.exit_code, outcome.warnings) == (130, [])
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_after_the_swap_changes_nothing(stage: Stage, number: int) -> None:
     outcome = (
@@ -704,7 +719,7 @@ def recovering(
             Fake("swap", done),
             Fake("retire", done, after_swap=True),
         )
-        monkeypatch.setattr(pipeline, "steps_of", lambda kind: steps)
+        monkeypatch.setattr(pipeline, "steps_of", lambda kind, maintenance: steps)
         recovered = recovery.recover(settings, by="the next deploy", presenter=Listener, **options)
         return done, [outcome for _, outcome in recovered]
 
@@ -787,7 +802,8 @@ def test_what_cannot_be_undone_is_tried_again_until_it_is(
         recovering(fail(RuntimeError("stuck")))
     done, _ = recovering()
 
-    assert done == ["undo start"]
+    # What is before it again, too: it may depend on what could not be taken back then.
+    assert done == ["undo start", "undo fetch"]
     assert recovering() == ([], [])
     assert Deployment.objects.get().status == "interrupted"
 

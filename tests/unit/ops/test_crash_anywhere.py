@@ -218,7 +218,10 @@ class Killing:
         ready = SimpleNamespace(status=200)
         patch.setattr(recovery, "ask", lambda address, path, host: ready)
         patch.setattr(recovery, "Engine", lambda project: self)
-        patch.setattr("apps.ops.deploys.pipeline.steps_of", lambda kind: steps_of(kind, self.world))
+        patch.setattr(
+            "apps.ops.deploys.pipeline.steps_of",
+            lambda kind, maintenance: steps_of(kind, self.world),
+        )
 
     # As a history.Writer:
     number = None

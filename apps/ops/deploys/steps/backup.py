@@ -20,8 +20,6 @@ class Backup(Step):
             return "not needed: no migrations"
         if not any(m["kind"] == "contract" or not m["reversible"] for m in migrations):
             return "not needed: the migrations only add"
-        if not deploy.plan.live_release:
-            return "not needed: the first deployment"
         backup = take(
             deploy.settings,
             reason=f"before the migrations of {deploy.plan.commit.sha[:12]}",

@@ -28,6 +28,7 @@ WRONG_PROBES = 3
 TROUBLE_MARGIN_SECONDS = 2.0
 
 GOOD, WORSE, TOO_FEW = "good", "worse", "too few requests"
+NOT_FINISHED = "not finished"
 
 
 class Bake(Step):
@@ -41,6 +42,7 @@ class Bake(Step):
         if not deploy.options.bake or not deploy.settings.bake_seconds:
             return "not watched"
         watched = _Watched(deploy)
+        deploy.bake = watched.figures(NOT_FINISHED)
         try:
             return self._watch(deploy, watched)
         finally:

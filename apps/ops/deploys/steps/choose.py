@@ -18,7 +18,9 @@ class Choose(Step):
         verdict = judge_schema(deploy)
         deploy.postgres_away = verdict.kind == "not known"
         deploy.say(verdict.why)
-        if verdict.kind not in ("safe", "not known"):
+        if verdict.kind == "reverse" and deploy.options.maintenance:
+            deploy.intend(self.name, reverse=verdict.names)
+        elif verdict.kind not in ("safe", "not known"):
             if not deploy.options.allow_incompatible:
                 raise Refused(
                     f"Release {plan.commit.short} does not run on today's schema: {verdict.why}",
@@ -34,7 +36,7 @@ class Choose(Step):
 
     def undo(self, deploy: Deploy) -> bool:
         intended = deploy.intended(self.name)
-        if intended is None:
+        if intended is None or "tag" not in intended:
             return False
         if intended["before"]:
             deploy.engine.tag(intended["before"], intended["tag"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.guard import require_idle
+from apps.ops.deploys.steps.bake import GOOD, TOO_FEW
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.migrate import planned, run_in_new_image
 from apps.ops.errors import StepFailed
@@ -22,6 +23,13 @@ class Contract(Step):
         names = [migration["name"] for migration in planned(deploy, "after")]
         if not names:
             return "nothing to apply"
+        watched = deploy.options.bake and deploy.settings.bake_seconds
+        if watched and deploy.bake.get("verdict") not in (GOOD, TOO_FEW):
+            raise StepFailed(
+                f"{names[0]} was not applied: the bake has not passed, and it would end the way "
+                "back.",
+                next="manage.py deploy   # again, or a mended release",
+            )
         deploy.intend("contract", names=names)
         old = deploy.plan.live
         require_idle(deploy, old)

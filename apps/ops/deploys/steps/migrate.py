@@ -4,7 +4,7 @@ from typing import Any
 
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
-from apps.ops.errors import StepFailed
+from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import ProgramFailed
 
 
@@ -49,12 +49,16 @@ class Migrate(Step):
         except ProgramFailed as error:
             deploy.schema_is_new = True
             page = " The maintenance page stays up." if deploy.options.maintenance else ""
-            raise StepFailed(
+            found = (
                 "The migrations could not be reversed: the schema stays as the new release wants "
-                f"it, and the live release may not run on it.{page}",
-                output=error.output,
-                next="deploy a release that runs on it, or: manage.py restore_db",
-            ) from error
+                f"it, and the live release may not run on it.{page}"
+            )
+            what_next = "deploy a release that runs on it, or: manage.py restore_db"
+            if error.code == Refused.exit_code:
+                # They cannot be reversed at all: no later try does better, so nobody waits for one.
+                deploy.warnings.append(f"{found} Next: {what_next}")
+                return False
+            raise StepFailed(found, output=error.output, next=what_next) from error
         return True
 
 

@@ -63,10 +63,13 @@ class Pause(Step):
             ) from error
 
     def _start_worker(self, deploy: Deploy) -> None:
-        # As it is there: what this deployment changed of it is undone already.
+        # Recreated, because one that runs may have been told to stop, and stop only later.
+        compose, grace = deploy.compose(deploy.plan.live_release), deploy.settings
         try:
             with deploy.whole():
-                deploy.compose(deploy.plan.live_release).ensure([SERVICE], say=deploy.say)
+                compose.recreate(
+                    SERVICE, stop_seconds=grace.worker_stop_grace_seconds, say=deploy.say
+                )
         except ProgramFailed as error:
             raise StepFailed(
                 f"{SERVICE} could not be started again.",

@@ -9,6 +9,8 @@ from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.static import check_old_assets, files_of, hashed_names
 from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment
+from apps.ops.processes import Say
+from apps.ops.stack.engine import Engine
 
 
 class Prune(Step):
@@ -29,18 +31,24 @@ class Prune(Step):
         keep.add(deploy.plan.live_release)
         keep |= deploy.engine.releases_in_use()
         deploy.warnings += check_old_assets(deploy, keep)
-        removed = 0
-        for release, tags in deploy.engine.releases_with_images().items():
-            if release not in keep:
-                for tag in tags:
-                    deploy.engine.untag(tag)
-                deploy.say(f"removed the image of {release[:12]}")
-                removed += 1
+        removed = remove_old_images(deploy.engine, keep, say=deploy.say)
         files = remove_old_files(deploy, keep)
         return (
             f"{removed} old image{'' if removed == 1 else 's'} and "
             f"{files} static file{'' if files == 1 else 's'} removed"
         )
+
+
+def remove_old_images(engine: Engine, keep: set[str], *, say: Say) -> int:
+    """Remove the images of releases outside `keep`; how many there were."""
+    removed = 0
+    for release, tags in engine.releases_with_images().items():
+        if release not in keep:
+            for tag in tags:
+                engine.untag(tag)
+            say(f"removed the image of {release[:12]}")
+            removed += 1
+    return removed
 
 
 def remove_old_files(deploy: Deploy, keep: set[str]) -> int:

@@ -38,4 +38,6 @@ class Retire(Step):
             deploy.engine.tag(f"{deploy.settings.project}:{release}", deploy.plan.live.value)
         publish(plain_files(deploy), deploy.settings.static_dir)
         deploy.engine.tag(f"{deploy.settings.project}:utility-{release}", "utility")
-        deploy.checkout.move_to(release)
+        again = deploy.intended(self.name) is not None
+        deploy.intend(self.name, checkout=release)
+        deploy.checkout.move_to(release, again=again)

@@ -30,6 +30,7 @@ class Start(Step):
         deploy.intend(
             self.name,
             warm=warm,
+            container=standby.container if standby else "",
             image=standby.image if standby else "",
             release=standby.release if standby else "",
             running=standby is not None and standby.running,
@@ -77,7 +78,9 @@ class Start(Step):
         # The warm way back was here before: put it back.
         deploy.engine.tag(before["image"], deploy.plan.candidate.value)
         now = deploy.engine.service(service)
-        if now is None or not now.running or now.image != before["image"]:
+        # The very container that was there may have been told to stop, and stop only later.
+        replaced = now is not None and now.container != before.get("container")
+        if not (replaced and now and now.running and now.image == before["image"]):
             deploy.compose(before["release"]).recreate(
                 service, stop_seconds=settings.web_stop_grace_seconds, say=deploy.say
             )

@@ -28,6 +28,7 @@ class Workers(Step):
             before = deploy.engine.service(SERVICE)
             deploy.intend(
                 self.name,
+                container=before.container if before else "",
                 image=before.image if before else None,
                 release=before.release if before else "",
             )
@@ -50,7 +51,9 @@ class Workers(Step):
         if before["image"] and before["release"]:
             deploy.engine.tag(before["image"], TAG)
             now = deploy.engine.service(SERVICE)
-            if now is None or not now.running or now.image != before["image"]:
+            # The very container that was there may have been told to stop, and stop only later.
+            replaced = now is not None and now.container != before.get("container")
+            if not (replaced and now and now.running and now.image == before["image"]):
                 self._recreate(deploy, before["release"])
         else:
             deploy.engine.remove(SERVICE, seconds=deploy.settings.worker_stop_grace_seconds)

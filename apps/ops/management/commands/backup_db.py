@@ -14,6 +14,7 @@ from apps.ops.backups.take import take
 from apps.ops.colors import Color
 from apps.ops.edge.files import Edge
 from apps.ops.errors import OpsError
+from apps.ops.interrupts import cancellable
 from apps.ops.models import Backup
 from apps.ops.requester import Requester
 from apps.ops.stack.engine import Engine
@@ -22,7 +23,8 @@ from apps.ops.stack.engine import Engine
 class Command(BaseCommand):
     help = (
         "Dump the database into OPS_BACKUP_DIR, verify the file, and let old backups go. Exit code "
-        "0, or 1 when it failed: then nothing that looks like a backup is left."
+        "0, or 1 when it failed, 130 when it was cancelled: then nothing that looks like a backup "
+        "is left."
     )
     requires_system_checks = []
 
@@ -40,14 +42,15 @@ class Command(BaseCommand):
             self._list(as_json)
             return
         try:
-            backup = take(
-                settings.OPS,
-                reason=options["reason"],
-                requested_by=Requester.now(settings.OPS).by,
-                release=_live_release(),
-                media=options["media"],
-                say=self.stderr.write if as_json else self.stdout.write,
-            )
+            with cancellable(next="manage.py backup_db   # when you like"):
+                backup = take(
+                    settings.OPS,
+                    reason=options["reason"],
+                    requested_by=Requester.now(settings.OPS).by,
+                    release=_live_release(),
+                    media=options["media"],
+                    say=self.stderr.write if as_json else self.stdout.write,
+                )
         except OpsError as error:
             output = f"{error.output}\n" if error.output else ""
             self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")

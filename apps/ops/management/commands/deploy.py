@@ -73,6 +73,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--override", action="store_true", help="Deploy although deployments are frozen."
         )
+        parser.add_argument("--request", metavar="UID", help=argparse.SUPPRESS)  # The agent's.
         add_format(parser)
 
     def handle(self, *args: Any, ref: str | None, plan: bool, **options: Any) -> None:
@@ -90,6 +91,7 @@ class Command(BaseCommand):
             settings=settings.OPS,
             presenter=presenter(options, kind="deploy"),
             options=chosen,
+            request=options["request"],
         )
         sys.exit(outcome.exit_code)
 

@@ -16,6 +16,7 @@ from apps.ops.models import Deployment
 from apps.ops.presenters.history import list_as_json, one_as_json, print_list, print_one
 
 PIPE_WIDTH = 160
+MOST = 10_000
 
 
 class Command(BaseCommand):
@@ -46,7 +47,7 @@ class Command(BaseCommand):
 
     def _show_list(self, options: dict[str, Any]) -> None:
         chosen = {name: options[name] for name in ("kind", "status") if options[name]}
-        rows = list(_rows().filter(**chosen)[: max(options["limit"], 0)])
+        rows = list(_rows().filter(**chosen)[: min(max(options["limit"], 0), MOST)])
         if options["format"] == "json":
             self.stdout.write(json.dumps(list_as_json(rows), indent=2))
         else:

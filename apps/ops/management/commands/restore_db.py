@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError
 
+from apps.ops import freezes
 from apps.ops.backups import restore, server
 from apps.ops.backups.files import BackupFile
 from apps.ops.deploys import recovery
 from apps.ops.deploys.events import Listener
 from apps.ops.deploys.lock import deploy_lock
-from apps.ops.errors import Cancelled, OpsError, Refused
+from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
+from apps.ops.interrupts import cancellable
 from apps.ops.requester import Requester
 
 
@@ -20,7 +24,8 @@ class Command(BaseCommand):
     help = (
         "Replace the database by a backup; the old one is kept under another name. Exit code 0, 1 "
         "when it failed and the database is the old one, 4 when a deployment runs, 5 when there is "
-        "no such backup, it is damaged, or nobody can be asked, 130 when the answer was no."
+        "no such backup, it is damaged, or nobody can be asked, 130 when "
+        "the answer was no or it was cancelled."
     )
     requires_system_checks = []
 
@@ -54,15 +59,23 @@ class Command(BaseCommand):
                 if options["interactive"]:
                     self._ask(file, media=options["media"])
                 # What a killed deployment left refers to the database as it is.
-                recovery.recover(settings.OPS, by="restore_db", presenter=Listener)
-                done = restore.restore(
-                    settings.OPS,
-                    file,
-                    requested_by=by,
-                    media=options["media"],
-                    safety=options["safety"],
-                    say=self.stdout.write,
-                )
+                try:
+                    recovery.recover(settings.OPS, by="restore_db", presenter=Listener)
+                except StepFailed as error:
+                    # What is to be replaced need not be mended first.
+                    self.stderr.write(error.found)
+                again = f"manage.py restore_db {file.name}   # when you like"
+                with cancellable(next=again) as cancellation:
+                    done = restore.restore(
+                        settings.OPS,
+                        file,
+                        requested_by=by,
+                        media=options["media"],
+                        safety=options["safety"],
+                        say=self.stdout.write,
+                        before_swap=cancellation.shield,
+                    )
+                recovery.bring_history_up_to_date(settings.OPS)
         except OpsError as error:
             output = f"{error.output}\n" if error.output else ""
             self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")
@@ -99,6 +112,13 @@ class Command(BaseCommand):
         if done.media_kept_in:
             self.stdout.write(
                 f"The old uploads are kept in {done.media_kept_in}: remove them then."
+            )
+        with suppress(DatabaseError):
+            frozen = freezes.in_force()
+            self.stdout.write(
+                f"Deployments are frozen, as they were then: {freezes.describe(frozen)}"
+                if frozen
+                else "Deployments are not frozen, as they were not then."
             )
         if done.missing:
             self.stdout.write(

@@ -46,6 +46,12 @@ class Command(BaseCommand):
             action="store_true",
             help="Go back although its code does not run on today's schema.",
         )
+        parser.add_argument(
+            "--maintenance",
+            action="store_true",
+            help="Behind the maintenance page, and reverse the migrations that it cannot run with.",
+        )
+        parser.add_argument("--request", metavar="UID", help=argparse.SUPPRESS)  # The agent's.
         add_format(parser)
 
     def handle(self, *args: Any, release: str | None, **options: Any) -> None:
@@ -53,6 +59,10 @@ class Command(BaseCommand):
             release,
             settings=settings.OPS,
             presenter=presenter(options, kind="rollback"),
-            options=Options(allow_incompatible=options["allow_incompatible"]),
+            options=Options(
+                maintenance=options["maintenance"],
+                allow_incompatible=options["allow_incompatible"],
+            ),
+            request=options["request"],
         )
         sys.exit(outcome.exit_code)

@@ -12,6 +12,7 @@ from apps.ops.presenters.status import print_status, status_as_json
 from apps.ops.status import read_status
 
 PIPE_WIDTH = 160
+MOST = 10_000
 
 
 class Command(BaseCommand):
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        status = read_status(settings.OPS, limit=max(options["limit"], 0))
+        status = read_status(settings.OPS, limit=min(max(options["limit"], 0), MOST))
         if options["format"] == "json":
             self.stdout.write(json.dumps(status_as_json(status), indent=2))
         else:
