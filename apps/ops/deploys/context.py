@@ -43,7 +43,8 @@ Facts = dict[str, Any]
 class Deploy:
     """One deployment: what its steps work with, and what they found out so far.
 
-    `scratch` is a directory that lives as long as it does. `uid` names it in the journal and on the
+    `scratch` is a directory that lives as long as it does. `say` is for a step's output, `note` for
+    what of it everybody should read. `uid` names it in the journal and on the
     containers that it starts.
     """
 
@@ -57,6 +58,7 @@ class Deploy:
     checkout: Checkout
     say: Say
     scratch: Path
+    note: Say = lambda line: None
     warnings: list[str] = field(default_factory=list)
 
     # What steps intended before they acted, by step: all that undoing and finishing needs to know,

@@ -41,6 +41,10 @@ class Listener:
     def line(self, text: str) -> None:
         """A line of a step's output, secrets already taken out."""
 
+    def noted(self, text: str) -> None:
+        """A line of a step's output that everybody should read."""
+        self.line(text)
+
     def step_succeeded(self, name: str, summary: str, seconds: float) -> None: ...
 
     def step_failed(self, name: str, error: OpsError, seconds: float) -> None: ...
@@ -75,6 +79,9 @@ class Everybody(Listener):
 
     def line(self, text: str) -> None:
         self._pass_on("line", text)
+
+    def noted(self, text: str) -> None:
+        self._pass_on("noted", text)
 
     def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
         self._pass_on("step_succeeded", name, summary, seconds)

@@ -49,6 +49,7 @@ class Runner:
         self._told_warnings = len(recorder.story.warnings)
         context.write_ahead = recorder.intend
         context.say = lambda line: self._tell.line(self._redactor.clean(line))
+        context.note = lambda line: self._tell.noted(self._redactor.clean(line))
 
     def run(self, ref: str) -> Outcome:
         begun = monotonic()

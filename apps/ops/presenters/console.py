@@ -47,6 +47,9 @@ class Terminal(Listener):
     def line(self, text: str) -> None:
         self._running.tail.append(text)
 
+    def noted(self, text: str) -> None:
+        self._console.print(f"    [dim]{escape(text)}[/]")
+
     def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
         self._row("[green]✓[/]", name, escape(summary), seconds)
 

@@ -35,6 +35,9 @@ class Lines(Listener):
         if self._verbosity > 1:
             self._say(f"  {text}")
 
+    def noted(self, text: str) -> None:
+        self._say(f"  {text}")
+
     def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
         self._say(f"{name}: {summary} ({seconds:.1f} s)")
 

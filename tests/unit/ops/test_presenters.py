@@ -228,3 +228,14 @@ def test_everybody_hears_every_event_in_order_and_as_it_was_said() -> None:
     assert {event for _, event, _ in heard} == set(EVENTS)
     assert [who for who, _, _ in heard] == ["first", "second"] * (len(heard) // 2)
     assert [said[1:] for said in heard[::2]] == [said[1:] for said in heard[1::2]]
+
+
+def test_what_everybody_should_read_is_shown_whatever_the_verbosity_hides() -> None:
+    out = io.StringIO()
+    lines = Lines(out)
+
+    lines.line("step 3 of 9")
+    lines.noted("ALTER TABLE guest ADD COLUMN age integer")
+
+    assert "ALTER TABLE" in out.getvalue()
+    assert "step 3" not in out.getvalue()

@@ -47,8 +47,10 @@ class Preflight(Step):
                 output="\n".join(errors),
                 next="manage.py check --deploy   # in that release, with this .env",
             )
+        # A first deployment has all of them: hundreds of lines, and nothing to fear for.
+        tell = deploy.note if plan.live_release else deploy.say
         for migration in migrations:
-            show(migration, deploy.say)
+            show(migration, tell)
         _require_order(report["refusals"])
         if plan.live_release and not (deploy.options.maintenance or deploy.options.allow_contract):
             require_expanding(migrations)
