@@ -45,7 +45,7 @@ class Terminal(Listener):
         self._running.begin(name)
 
     def line(self, text: str) -> None:
-        self._running.tail.append(text)
+        self._running.tail.append(Text.from_ansi(text).plain)
 
     def noted(self, text: str) -> None:
         self._console.print(f"    [dim]{escape(text)}[/]")

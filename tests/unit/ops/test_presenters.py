@@ -40,6 +40,7 @@ def play(listener: Listener, outcome: Outcome) -> None:
     listener.planned(plan())
     listener.step_started("fetch", 1)
     listener.line('a "quoted" [line] with \x1b[31mcolour, \x00 and \N{LINE SEPARATOR}')
+    listener.noted("ALTER TABLE [/]")
     listener.step_succeeded("fetch", "3f2c9a17d04b [/bold]", 1.25)
     listener.step_started("build", 2)
     listener.step_failed("build", failure(), 0.5)
@@ -62,7 +63,7 @@ def test_every_event_is_one_line_of_json() -> None:
     events = json_lines()
 
     assert [event["event"] for event in events] == [
-        *("started", "planned", "step_started", "line", "step_succeeded", "step_started"),
+        *("started", "planned", "step_started", "line", "line", "step_succeeded", "step_started"),
         *("step_failed", "step_undone", "warned", "swapped", "ended"),
     ]
     assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
@@ -125,6 +126,7 @@ def test_lines_tell_each_step_and_how_it_ended() -> None:
         "candidate: green (django-b)",
         "commits: 1",
         "fetch …",
+        "  ALTER TABLE [/]",
         "fetch: 3f2c9a17d04b [/bold] (1.2 s)",
         "build …",
         "build: FAILED (0.5 s)",
