@@ -37,6 +37,8 @@ def stack() -> Iterator[ScratchStack]:
         port=free_port(),
         settings={
             "OPS_SETTLE_SECONDS": "0.5",
+            # What a kill left is looked at before the agent mends it.
+            "OPS_RECOVER_AFTER_SECONDS": "86400",
             "OPS_START_SECONDS": "15",
             "OPS_BAKE_SECONDS": "1",
         },

@@ -115,8 +115,8 @@ def test_migrations_that_the_older_code_cannot_run_with_are_reversed_behind_the_
 ) -> None:
     older = stack.commit("A hue", adding("hue"))
     assert stack.deploy().code == 0
-    stack.commit("The hue is renamed", renaming("hue", "tone"))
-    assert stack.deploy("--maintenance").code == 0
+    stack.commit("The hue is renamed", renaming("hue", "tone"), branch="renamed")
+    assert stack.deploy("renamed", "--maintenance").code == 0
 
     refused = stack.rollback(older[:12])
     assert refused.code == 5, refused.output

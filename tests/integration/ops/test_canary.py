@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -162,6 +164,10 @@ def test_a_worker_whose_processes_are_wedged_is_noticed(
         settings.OPS = ops_settings(canary_seconds=HUNG_SECONDS)
         call_command("canary", stdout=said)
         assert f"from release {NEW[:12]}." in said.getvalue()
+        told = json.loads((settings.OPS.state_dir / "agent" / "canary").read_text())
+        assert told["release"] == NEW
+        assert told["seconds"] > 0
+        assert datetime.fromisoformat(told["at"]) <= datetime.now(UTC)
 
         # As the kernel would: its guard, that would start the others again, is among them.
         for pid in descendants(process.pid):
@@ -219,7 +225,7 @@ def test_the_step_waits_for_a_canary_from_the_new_release(
         assert "a canary task came back" in step.run(deploy)
 
     assert step.recreated == [NEW]
-    assert deploy.intended("workers") == {"image": "old", "release": OLD}
+    assert deploy.intended("workers") == {"container": "c", "image": "old", "release": OLD}
 
 
 def test_another_releases_answer_is_not_enough(
