@@ -51,11 +51,15 @@ rollback *arguments:
 status *arguments:
     {{ utility }} status "$@"
 
-# Purge the CDN.
+# What is wrong, and what to type; also when Docker does not answer.
 [group('production')]
-purge_cache:
-    @echo "purge_cache is not there yet. In the CDN's dashboard: purge /static/ and /media/ by hand." >&2
-    @exit 1
+doctor *arguments:
+    @docker/doctor "$@"
+
+# Purge the CDN, or the site's own cache: just purge_cache --static --url https://example.org/
+[group('production')]
+purge_cache *arguments:
+    {{ utility }} purge_cache "$@"
 
 # --- Development -----------------------------------------------------------------------------------
 

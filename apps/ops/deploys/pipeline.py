@@ -13,6 +13,7 @@ from apps.ops.deploys.steps.migrate import Migrate
 from apps.ops.deploys.steps.pause import Pause, Resume
 from apps.ops.deploys.steps.preflight import Preflight
 from apps.ops.deploys.steps.prune import Prune
+from apps.ops.deploys.steps.purge import Purge
 from apps.ops.deploys.steps.retire import Retire
 from apps.ops.deploys.steps.reverse import Reverse
 from apps.ops.deploys.steps.start import Start
@@ -36,6 +37,7 @@ def deploy_steps() -> tuple[Step, ...]:
         Resume(),
         Bake(),
         Retire(),
+        Purge(),
         Contract(),
         Prune(),
     )
@@ -54,8 +56,9 @@ def rollback_steps(*, maintenance: bool) -> tuple[Step, ...]:
             Resume(),
             WorkersAfter(),
             Retire(),
+            Purge(),
         )
-    return (Choose(), Start(), Swap(), WorkersAfter(), Retire())
+    return (Choose(), Start(), Swap(), WorkersAfter(), Retire(), Purge())
 
 
 def steps_of(kind: str, *, maintenance: bool) -> tuple[Step, ...]:
