@@ -25,6 +25,15 @@ SIGNS = {
     "interrupted": "⊘",
     "verified": "✓",
     "removed": "∅",
+    "good": "✓",
+    "bad": "✗",
+    "unknown": "?",
+    "purged": "✓",
+    "partly": "◐",
+    "timed out": "✗",
+    "missed": "∅",
+    "skipped": "∅",
+    "lost": "⊘",
 }
 
 

@@ -278,7 +278,8 @@ def _away(error: Exception) -> OpsError:
             "Docker's socket does not let this user in.",
             next='sudo usermod --append --groups docker "$USER"   # then log in again',
         )
+    lines = str(error).splitlines() or [type(error).__name__]
     return EngineAway(
-        f"Docker does not answer ({str(error).splitlines()[0][:200]}).",
+        f"Docker does not answer ({lines[0][:200]}).",
         next="sudo systemctl start docker   # without systemd: ./bootstrap starts it",
     )

@@ -1,0 +1,80 @@
+"""The crontab's jobs: was each one started when it was due, and how did its last run end?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings as django
+
+from apps.ops.conf import OpsSettings
+from apps.ops.health.checks import sql
+from apps.ops.health.result import Figure, Result, bad, good, unknown
+from apps.ops.models import JobRun
+
+# The agent looks every few seconds; a busy machine may take a little longer.
+GRACE = timedelta(minutes=2)
+FAILED = {
+    JobRun.Status.FAILED: "failed",
+    JobRun.Status.TIMED_OUT: "was ended at its deadline",
+    JobRun.Status.LOST: "was lost with the agent",
+    JobRun.Status.MISSED: "was missed: no agent was there",
+}
+_LAST = """
+SELECT DISTINCT ON (job) job, status, exit_code, due
+FROM ops_jobrun
+WHERE job = ANY(%s) AND status NOT IN ('running', 'skipped')
+ORDER BY job, due DESC, id DESC
+"""
+
+
+def look(settings: OpsSettings) -> Result:
+    # The agent stands above health, and is where the crontab is read: only when it is looked at.
+    from apps.ops.agent import crontab
+    from apps.ops.agent.runs import Runs
+
+    table = crontab.read(
+        django.BASE_DIR / settings.crontab, zone=django.TIME_ZONE, seconds=settings.job_seconds
+    )
+    figures: dict[str, Figure] = {"jobs": len(table.jobs)}
+    if table.problems:
+        return bad(
+            f"The crontab has a line that does not count, {table.problems[0]}.",
+            next=f"correct {settings.crontab} and deploy",
+            **figures,
+        )
+    now, runs = datetime.now(UTC), Runs(settings.state_dir)
+    for job in table.jobs:
+        # A job that the agent has not seen yet is not late.
+        last = runs.last_due(job.command)
+        due = job.next(last) if last else None
+        if due and now - due > GRACE:
+            return bad(
+                f'"{job.command}" was due at {due:%Y-%m-%d %H:%M} UTC and was not started.',
+                next="docker compose logs --tail 50 utility",
+                **figures,
+            )
+    try:
+        with sql.asking() as postgres:
+            ended = postgres.execute(_LAST, [[job.command for job in table.jobs]]).fetchall()
+    except sql.Away as away:
+        return unknown(f"Postgres has the jobs' runs and does not tell ({away}).", next=sql.NEXT)
+    failed = [row for row in ended if row[1] in FAILED and not _reports(row[0], row[2])]
+    if failed:
+        command, status, code, due = failed[0]
+        ending = f" (exit code {code})" if code else ""
+        more = f" {len(failed) - 1} more did not end well." if len(failed) > 1 else ""
+        return bad(
+            f'The last run of "{command}", due at {due:%Y-%m-%d %H:%M} UTC, '
+            f"{FAILED[status]}{ending}.{more}",
+            next="/admin/ops/jobrun/   # has its output",
+            **figures,
+            failing=len(failed),
+        )
+    count = len(table.jobs)
+    return good(f"{count} job{' is' if count == 1 else 's are'} on time.", **figures)
+
+
+def _reports(command: str, code: int | None) -> bool:
+    """check_health that found something did its work; counted as a failure it would find itself
+    for ever."""
+    return "check_health" in command.split() and code in (1, 3)

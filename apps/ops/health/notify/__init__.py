@@ -1,0 +1,1 @@
+"""Telling people that a check turned bad, and that it is good again."""

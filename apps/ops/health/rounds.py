@@ -1,0 +1,151 @@
+"""What comes of a round of checks: it is remembered, Postgres is told, and then people are.
+
+Each works without the other: Postgres may be what is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+
+from apps.ops.conf import OpsSettings
+from apps.ops.health import state
+from apps.ops.health.notify.channels import Channel, NotTold, channels, ping
+from apps.ops.health.notify.news import Message, News, news_for
+from apps.ops.health.record import project
+from apps.ops.health.result import Status
+from apps.ops.health.runner import Finding
+from apps.ops.health.side_by_side import side_by_side
+from apps.ops.health.state import Known
+
+LOCK = "health-told.lock"
+NOTIFY_SECONDS = 5.0
+
+
+def remember(findings: Sequence[Finding], settings: OpsSettings, *, whole: bool) -> None:
+    """Take in what was found.
+
+    Args:
+        whole: whether these were all the checks; then others are forgotten.
+
+    Raises:
+        OSError: the state directory cannot be written.
+    """
+    now = datetime.now(UTC)
+    keys = {channel.key for channel in channels(settings)}
+    with state.changing(settings.state_dir) as known:
+        for finding in findings:
+            known.setdefault(finding.name, Known.new(now)).see(finding.result, now)
+        if whole:
+            there = {finding.name for finding in findings}
+            for name in [n for n in known if n not in there and not known[n].pending]:
+                del known[name]
+        for check in known.values():
+            check.told = {key: status for key, status in check.told.items() if key in keys}
+
+
+def pass_on(
+    settings: OpsSettings, *, until: float, findings: Sequence[Finding], whole: bool
+) -> list[str]:
+    """Bring Postgres up to date and tell who has to be told, side by side.
+
+    Args:
+        until: when Postgres is no longer waited for, as `monotonic()` tells the time. A channel
+            gets NOTIFY_SECONDS. What does not get through is tried again by the next round.
+        whole: whether these were all the checks; only then the ping is sent.
+
+    Returns:
+        What did not get through, as sentences.
+    """
+    ping_job = _ping_job(settings, findings) if whole and settings.ping_url else None
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        with state.lock(settings.state_dir / LOCK, seconds=0):
+            return _pass_on(settings, until, ping_job)
+    except OSError:
+        # Another round is at it, and what it does not see, the next one does; or the state
+        # directory is gone, which was said when it was to be remembered.
+        return _ping_only(ping_job)
+
+
+def _pass_on(settings: OpsSettings, until: float, ping_job: Callable[[], None] | None) -> list[str]:
+    known = state.load(settings.state_dir)
+    to_tell = list(_to_tell(known, settings))
+    jobs: list[Callable[[], None]] = [partial(project, known, settings)]
+    jobs += [partial(c.send, Message(settings.site_host, news)) for c, news in to_tell]
+    jobs += [ping_job] if ping_job else []
+    deadlines = [until] + [monotonic() + NOTIFY_SECONDS] * (len(jobs) - 1)
+    recorded, *answers = side_by_side(jobs, until=deadlines)
+    told = [
+        (c.key, news) for (c, news), answer in zip(to_tell, answers, strict=False) if answer is None
+    ]
+    warnings = []
+    if isinstance(recorded, BaseException):
+        warnings.append(
+            "Postgres does not have the last results yet "
+            f"({_first_line(recorded)}); the next round tries again."
+        )
+    labels = [c.label for c, _ in to_tell] + ["ping"]
+    warnings += [
+        _not_told(label, answer)
+        for label, answer in zip(labels, answers, strict=False)
+        if isinstance(answer, BaseException)
+    ]
+    try:
+        _note(settings, {} if isinstance(recorded, BaseException) else known, told)
+    except OSError as error:
+        warnings.append(f"Who was told cannot be written down: {error}. They are told again.")
+    return warnings
+
+
+def _to_tell(known: Mapping[str, Known], settings: OpsSettings) -> list[tuple[Channel, list[News]]]:
+    found = [
+        (c, news_for(c.key, known, after_seconds=settings.notify_after_seconds))
+        for c in channels(settings)
+    ]
+    return [(channel, news) for channel, news in found if news]
+
+
+def _note(
+    settings: OpsSettings,
+    recorded: Mapping[str, Known],
+    told: Sequence[tuple[str, Sequence[News]]],
+) -> None:
+    """Write down what Postgres has now, and who was told what."""
+    if not told and not any(check.pending for check in recorded.values()):
+        return
+    with state.changing(settings.state_dir) as known:
+        for name, check in recorded.items():
+            if name in known:
+                there = {change.key for change in check.pending}
+                known[name].pending = [c for c in known[name].pending if c.key not in there]
+        for key, news in told:
+            for item in news:
+                if item.name in known:
+                    known[item.name].told[key] = item.status
+
+
+def _ping_job(settings: OpsSettings, findings: Sequence[Finding]) -> Callable[[], None]:
+    good = all(finding.result.status != Status.BAD for finding in findings)
+    return partial(ping, settings.ping_url, good=good)
+
+
+def _ping_only(ping_job: Callable[[], None] | None) -> list[str]:
+    if ping_job is None:
+        return []
+    (answer,) = side_by_side([ping_job], until=[monotonic() + NOTIFY_SECONDS])
+    return [_not_told("ping", answer)] if isinstance(answer, BaseException) else []
+
+
+def _not_told(label: str, error: BaseException) -> str:
+    if isinstance(error, NotTold):
+        return f"Not told: {error} The next round tries again."
+    # Anything else may quote the address, which is a secret.
+    why = "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return f"Not told: {label}: {why}. The next round tries again."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
