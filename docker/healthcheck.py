@@ -5,8 +5,10 @@ import os
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
+from time import time
 
 SECONDS = 2.0
+AGENT_SECONDS = 30.0
 
 
 def web_answers() -> bool:
@@ -25,6 +27,12 @@ def workers_run() -> bool:
     return sum(c.startswith(b"python") and b"qcluster" in c for c in commands) >= 5
 
 
+def agent_beats() -> bool:
+    """It does every second, and while it stops; what it starts cannot hold it up."""
+    state = Path(os.environ.get("OPS_STATE_DIR") or "/var/lib/changeover")
+    return time() - (state / "agent" / "heartbeat").stat().st_mtime < AGENT_SECONDS
+
+
 def _command(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
@@ -32,8 +40,10 @@ def _command(process: Path) -> bytes:
         return b""
 
 
+CHECKS = {"worker": workers_run, "utility": agent_beats}
+
 try:
-    healthy = workers_run() if os.environ.get("ROLE") == "worker" else web_answers()
+    healthy = CHECKS.get(os.environ.get("ROLE", ""), web_answers)()
 except OSError as error:
     sys.exit(f"unhealthy: {error}")
 sys.exit(0 if healthy else "unhealthy")

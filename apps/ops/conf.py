@@ -103,6 +103,7 @@ class OpsSettings:
     crontab: Path = _env("OPS_CRONTAB", Path("docker/crontab"))
     job_seconds: float = _env("OPS_JOB_SECONDS", 3600.0)
     job_runs: int = _env("OPS_JOB_RUNS", 100)
+    recover_after_seconds: float = _env("OPS_RECOVER_AFTER_SECONDS", 15.0)
     supervisor_socket: Path = _env("OPS_SUPERVISOR_SOCKET", Path("/run/changeover/supervisor.sock"))
 
     # What the compose file and gunicorn are told; here so that checks can hold them together.

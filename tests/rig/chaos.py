@@ -133,6 +133,8 @@ def chaos(source: Path, root: Path, port: int, *, kills: int, rate: float, seed:
         port=port,
         settings={
             "OPS_SETTLE_SECONDS": "0.5",
+            # What was left is looked at before anybody mends it.
+            "OPS_RECOVER_AFTER_SECONDS": "86400",
             "OPS_BAKE_SECONDS": "1",
             "OPS_SMOKE_PATHS": "/,/about/",
         },

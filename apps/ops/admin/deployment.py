@@ -11,6 +11,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
@@ -18,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from apps.ops.admin import labels, outcome, timeline
+from apps.ops.admin import request as request_page
 from apps.ops.admin.filters import ColorFilter, WhoFilter
 from apps.ops.admin.readonly import ReadOnlyAdmin
 from apps.ops.models import Deployment, Step
@@ -60,6 +62,9 @@ class DeploymentAdmin(ReadOnlyAdmin):
     sortable_by = ("number",)
     date_hierarchy = "created_at"
     ordering = ("-id",)
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*request_page.urls(self), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DeploymentList

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.ops.deploys.steps.agent import Agent
 from apps.ops.deploys.steps.backup import Backup
 from apps.ops.deploys.steps.bake import Bake
 from apps.ops.deploys.steps.base import Step
@@ -40,6 +41,7 @@ def deploy_steps() -> tuple[Step, ...]:
         Purge(),
         Contract(),
         Prune(),
+        Agent(),
     )
 
 
@@ -57,8 +59,9 @@ def rollback_steps(*, maintenance: bool) -> tuple[Step, ...]:
             WorkersAfter(),
             Retire(),
             Purge(),
+            Agent(),
         )
-    return (Choose(), Start(), Swap(), WorkersAfter(), Retire(), Purge())
+    return (Choose(), Start(), Swap(), WorkersAfter(), Retire(), Purge(), Agent())
 
 
 def steps_of(kind: str, *, maintenance: bool) -> tuple[Step, ...]:

@@ -81,6 +81,29 @@ class Compose:
             merge_stderr=merge_stderr,
         )
 
+    def start_one_off(
+        self,
+        service: str,
+        argv: Sequence[str],
+        *,
+        name: str,
+        env: Mapping[str, str],
+        labels: Mapping[str, str],
+        say: Say,
+    ) -> None:
+        """The same, and do not wait for it: it goes on by itself and is left there when it ends.
+
+        Args:
+            name: the container's. Docker refuses a second one of that name.
+        """
+        flags = [part for key, value in env.items() for part in ("--env", f"{key}={value}")]
+        flags += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+        self._run(
+            ["run", "--detach", "--no-deps", "--no-TTY", "--name", name, *flags, service, *argv],
+            seconds=UP_SECONDS,
+            say=say,
+        )
+
     def _run(
         self, arguments: Sequence[str], *, seconds: float, say: Say, merge_stderr: bool = True
     ) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+import os
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -23,11 +27,22 @@ class Command(BaseCommand):
         begun = monotonic()
         try:
             release = wait(send(), seconds=settings.OPS.canary_seconds)
+            seconds = monotonic() - begun
         except OpsError as error:
             lines = [error.found, *([error.output] if error.output else [])]
             lines += ["Traffic is as it was; tasks may be waiting.", f"Next: {error.next}"]
             self.stderr.write("\n".join(lines))
             sys.exit(error.exit_code)
-        self.stdout.write(
-            f"The worker answered in {monotonic() - begun:.1f} s, from release {release[:12]}."
-        )
+        self.stdout.write(f"The worker answered in {seconds:.1f} s, from release {release[:12]}.")
+        try:
+            _write_down(settings.OPS.state_dir / "agent" / "canary", release, seconds)
+        except OSError as error:
+            self.stderr.write(f"That cannot be written down for check_health: {error}.")
+
+
+def _write_down(path: Path, release: str, seconds: float) -> None:
+    at = datetime.now(UTC).isoformat()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps({"at": at, "release": release, "seconds": round(seconds, 3)}))
+    partial.replace(path)

@@ -1,0 +1,166 @@
+"""Starts what was asked for in the admin, each in a container of its own, and sees how it ends."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from django.utils import timezone
+
+from apps.ops.conf import OpsSettings
+from apps.ops.deploys import journal, requests
+from apps.ops.deploys.lock import held_by
+from apps.ops.errors import Busy
+from apps.ops.models import Deployment
+from apps.ops.processes import ProgramFailed
+from apps.ops.redact import Redactor
+from apps.ops.stack.compose import Compose
+from apps.ops.stack.one_offs import OneOff, OneOffs
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "utility"
+LABEL = "changeover.request"
+LAST_LINES = 20
+JournalFiles = dict[str, tuple[int, int]]
+
+
+class Requests:
+    """One agent's look at the rows. All of it can be killed anywhere and begun again, by another
+    agent too: the row is claimed by one, the container's name exists once, and what it runs looks
+    again, holding the deploy lock, whether it still has to."""
+
+    def __init__(self, settings: OpsSettings, *, command: tuple[str, ...]) -> None:
+        self._settings = settings
+        self._command = command
+        self._one_offs = OneOffs(settings.project)
+        self._redactor = Redactor.from_environment()
+        self._failed_once: set[str] = set()
+
+    def look(self) -> None:
+        """Take the next one, start what is taken, close what ended without a word.
+
+        Raises:
+            DatabaseError: Postgres does not answer.
+            OpsError: Docker does not answer, or Compose failed: tried again the next time.
+        """
+        requests.expire()
+        waiting = requests.claimed()
+        # One at a time: the others wait in the queue, not for the lock.
+        if not waiting and held_by(self._settings.state_dir) is None:
+            row = requests.claim()
+            waiting = [row] if row else []
+        for row in waiting:
+            self._see_to(row)
+
+    def tidy(self) -> int:
+        """Remove the containers of what has ended and is in the history; how many there were.
+
+        Raises:
+            DatabaseError, OpsError: as `look`.
+        """
+        ended = [one for one in self._one_offs.labelled(LABEL) if one.ended]
+        uids = [one.labels[LABEL] for one in ended]
+        waiting = Deployment.objects.exclude(status__in=Deployment.TERMINAL)
+        keep = set(waiting.filter(uid__in=uids).values_list("uid", flat=True))
+        done = [one for one in ended if one.labels[LABEL] not in keep]
+        for one in done:
+            self._one_offs.discard(one.name)
+        return len(done)
+
+    def _see_to(self, row: Deployment) -> None:
+        assert row.uid is not None
+        name = f"{self._settings.project}-request-{row.uid}"
+        container = self._one_offs.find(name)
+        if requests.has_begun(self._settings.state_dir, row.uid):
+            return  # Its journal tells how it goes; what it left is recovered like any other's.
+        if container and container.ended:
+            self._close(row, container)
+        elif container is None or container.status == "created":
+            if timezone.now() - row.created_at > requests.PATIENCE:
+                requests.fail(row, "It was taken and could not be started for more than an hour.")
+            elif container:
+                self._one_offs.start(name)
+            else:
+                self._start(row, row.uid, name)
+
+    def _start(self, row: Deployment, uid: str, name: str) -> None:
+        if found := requests.why_not(row.kind, row.ref):
+            requests.fail(row, found)
+            return
+        settings = self._settings
+        logger.info("%s #%s of %s: starting %s", row.kind, row.pk, row.requested_by, name)
+        compose = Compose(
+            settings.project,
+            settings.checkout,
+            tuple(settings.checkout / file for file in settings.compose_files),
+        )
+        try:
+            compose.start_one_off(
+                SERVICE,
+                [*self._command, row.kind, "--request", uid, *([row.ref] if row.ref else [])],
+                name=name,
+                env={
+                    "OPS_REQUESTED_BY": row.requested_by or "unknown",
+                    "OPS_REQUESTED_FROM": row.requested_from or "admin",
+                },
+                labels={LABEL: uid},
+                say=lambda line: logger.debug("%s", line),
+            )
+        except ProgramFailed as error:
+            # Another agent can be faster: Docker has given it the name, and shows the container an
+            # instant later. The second failure is one.
+            if uid not in self._failed_once:
+                self._failed_once.add(uid)
+            elif self._one_offs.find(name) is None:
+                requests.fail(
+                    row,
+                    self._redactor.clean(f"It could not be started.\n\n{error.output}"),
+                    next="docker compose run --rm utility python manage.py deploy",
+                )
+
+    def _close(self, row: Deployment, container: OneOff) -> None:
+        """It ended before it wrote anything down."""
+        if container.exit_code == Busy.exit_code and requests.put_back(row):
+            logger.info("%s #%s waits: another deployment was faster", row.kind, row.pk)
+            return
+        output = self._one_offs.output(container.name, lines=LAST_LINES)
+        found = f"It ended with exit code {container.exit_code} before it began.\n\n{output}"
+        if requests.fail(row, self._redactor.clean(found.strip())):
+            logger.warning("%s #%s ended before it began", row.kind, row.pk)
+
+
+def journal_files(state_dir: Path) -> JournalFiles:
+    """What changes whenever a deployment writes something down."""
+    found = (state_dir / journal.DIRECTORY).glob("*.jsonl")
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+
+
+class History:
+    """Whether the history lacks what the journal tells."""
+
+    def __init__(self, settings: OpsSettings) -> None:
+        self._state_dir = settings.state_dir
+        self._patience = timedelta(seconds=settings.recover_after_seconds)
+        self._complete: JournalFiles | None = None
+
+    def is_behind(self) -> bool:
+        """Also when a deployment is in it that runs no more.
+
+        Raises:
+            DatabaseError: Postgres does not answer.
+        """
+        old = timezone.now() - self._patience
+        runs = Deployment.objects.filter(
+            status=Deployment.Status.RUNNING, started_at__lt=old
+        ).exists()
+        files = journal_files(self._state_dir)
+        if files == self._complete and not runs:
+            return False
+        told = {s.uid for s in journal.stories(self._state_dir) if s.ended and s.started_at}
+        known = Deployment.objects.filter(uid__in=told, status__in=Deployment.TERMINAL).count()
+        if known == len(told):
+            self._complete = files
+        # Last: what ended meanwhile has written its last word before it let go of the lock.
+        return (runs or known < len(told)) and held_by(self._state_dir) is None

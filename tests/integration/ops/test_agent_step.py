@@ -1,0 +1,112 @@
+"""The last step: the utility service follows the release, on the real engine."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.steps.agent import Agent, is_own_container
+from apps.ops.errors import StepFailed
+from apps.ops.stack.compose import Compose
+from apps.ops.stack.engine import Engine
+
+COMPOSE = """
+services:
+  utility:
+    image: {project}:utility
+    pull_policy: never
+    network_mode: none
+    init: true
+    stop_grace_period: 1s
+    command: [sleep, "600"]
+"""
+
+
+class OnTheCheckout(Deploy):
+    """Without git: the release's compose files are those of the checkout."""
+
+    def compose(self, release: str | None = None) -> Compose:
+        path = self.checkout.path
+        return Compose(self.settings.project, path, (path / "compose.yml",))
+
+
+@pytest.fixture
+def released(deploy: Deploy) -> Iterator[Deploy]:
+    project = f"agent-step-{secrets.token_hex(4)}"
+    deploy.__class__ = OnTheCheckout
+    deploy.settings = replace(deploy.settings, project=project)
+    deploy.engine = Engine(project)
+    deploy.checkout.path.mkdir()
+    (deploy.checkout.path / "compose.yml").write_text(COMPOSE.format(project=project))
+    image(project, "one")
+    yield deploy
+    deploy.engine.remove("utility", seconds=0)
+    subprocess.run(["docker", "rmi", f"{project}:utility"], check=False, capture_output=True)
+
+
+def image(project: str, release: str) -> None:
+    text = f"FROM python:3.13-slim-trixie\nLABEL changeover.release={release}\n"
+    argv = ["docker", "build", "--quiet", "--tag", f"{project}:utility", "-"]
+    subprocess.run(argv, input=text, text=True, check=True, capture_output=True)
+
+
+def release_of(deploy: Deploy) -> str:
+    service = deploy.engine.service("utility")
+    assert service
+    assert service.running
+    return service.release
+
+
+def test_it_is_started_where_it_is_not_and_follows_the_release(released: Deploy) -> None:
+    assert Agent().run(released) == f"it runs {released.plan.commit.short}"
+    assert release_of(released) == "one"
+    first = released.engine.service("utility")
+
+    # Run again after a kill, it is there already.
+    assert Agent().run(released).endswith("already")
+    assert released.engine.service("utility") == first
+
+    image(released.settings.project, "two")
+    Agent().run(released)
+    assert release_of(released) == "two"
+
+
+def test_it_does_not_end_the_container_that_it_runs_in(
+    released: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Agent().run(released)
+    image(released.settings.project, "two")
+    service = released.engine.service("utility")
+    assert service
+    monkeypatch.setattr(socket, "gethostname", lambda: service.container[:12])
+
+    with pytest.raises(StepFailed) as failed:
+        Agent().run(released)
+
+    assert failed.value.next.startswith("docker compose up --detach --no-deps")
+    assert release_of(released) == "one"
+
+
+def test_one_that_cannot_be_started_says_so_with_the_command_to_type(released: Deploy) -> None:
+    (released.checkout.path / "compose.yml").write_text("services: [")
+    with pytest.raises(StepFailed) as failed:
+        Agent().run(released)
+    assert failed.value.found == "The agent could not be started: nothing of the crontab runs."
+    assert failed.value.output
+
+
+def test_a_container_with_a_host_name_of_its_own_knows_itself_too(tmp_path: Path) -> None:
+    own = "3f" * 32
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"642 626 8:1 /var/lib/docker/containers/{own}/hostname /etc/hostname rw\n")
+
+    assert is_own_container(own, proc=mounts)
+    assert not is_own_container("ab" * 32, proc=mounts)
+    assert not is_own_container(own, proc=tmp_path / "none")
