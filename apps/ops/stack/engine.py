@@ -77,12 +77,12 @@ class Engine:
             yield self._client
         except APIError as error:
             if error.is_server_error():
-                raise _away(error) from error
+                raise away(error) from error
             raise
         except (requests.RequestException, DockerException) as error:
-            raise _away(error) from error
+            raise away(error) from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise _away(ValueError(f"its answer makes no sense: {error!r}")) from error
+            raise away(ValueError(f"its answer makes no sense: {error!r}")) from error
 
     def version(self) -> str:
         with self._talking() as client:
@@ -272,7 +272,8 @@ def _describe(name: str, container: Container) -> Service:
     )
 
 
-def _away(error: Exception) -> OpsError:
+def away(error: Exception) -> OpsError:
+    """What a failure to talk to the daemon means to the operator."""
     if "Permission denied" in str(error):
         return EngineAway(
             "Docker's socket does not let this user in.",

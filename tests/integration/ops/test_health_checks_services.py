@@ -92,7 +92,7 @@ def test_a_service_that_is_not_there_is_bad(stack: OpsSettings) -> None:
     result = services.look(stack, "redis")
 
     assert result.status is Status.BAD
-    assert result.next == "docker compose up --detach --no-deps --no-build redis"
+    assert result.next == "docker compose up --detach --no-deps --no-build --no-recreate redis"
 
 
 def test_a_service_that_ended_is_bad_and_says_how(stack: OpsSettings, start: Start) -> None:

@@ -75,7 +75,7 @@ def _read(settings: OpsSettings, name: str) -> Service | None:
 
 def _running(service: Service | None, name: str, shown: str = "") -> Result:
     shown = shown or name
-    start = f"docker compose up --detach --no-deps --no-build {name}"
+    start = f"docker compose up --detach --no-deps --no-build --no-recreate {name}"
     logs = f"docker compose logs --tail 50 {name}"
     if service is None:
         return bad(f"{shown} is not there.", next=start)
