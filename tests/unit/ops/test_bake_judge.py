@@ -16,11 +16,12 @@ LIMITS = Limits(min_requests=20, error_points=5.0, slower_factor=3.0)
 def entries(
     count: int, *, errors: int = 0, seconds: float = 0.03, begin: float, end: float
 ) -> list[Entry]:
-    """Evenly spread over the time, the errors first."""
+    """Evenly spread over the time, and so are the errors."""
     color = Color.GREEN if begin >= SWAP else Color.BLUE
     step = (end - begin) / count
+    failing = {n * count // errors for n in range(errors)} if errors else set()
     return [
-        Entry(begin + i * step, color, 500 if i < errors else 200, seconds) for i in range(count)
+        Entry(begin + i * step, color, 500 if i in failing else 200, seconds) for i in range(count)
     ]
 
 
@@ -54,6 +55,15 @@ def test_a_bad_window_late_in_the_bake_is_not_hidden_by_the_good_time_before_it(
     new += entries(25, errors=5, begin=SWAP + 20, end=SWAP + 25)
 
     assert "in the last 5 s" in str(judge(new, after=25))
+
+
+def test_what_fails_for_a_moment_only_is_not_this_releases_fault() -> None:
+    moment = entries(10, errors=10, begin=SWAP + 3, end=SWAP + 4)
+    longer = entries(20, errors=20, begin=SWAP + 3, end=SWAP + 5.2)
+    good = entries(60, begin=SWAP, end=SWAP + 6)
+
+    assert judge(good + moment, after=6) is None
+    assert judge(good + longer, after=6)
 
 
 def test_a_slow_trickle_of_errors_is_seen_over_the_whole_time() -> None:

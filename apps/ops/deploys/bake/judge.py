@@ -11,6 +11,9 @@ from apps.ops.deploys.bake.access_log import Entry
 WINDOW_SECONDS = 5.0
 # A single error in a quiet minute is a large share.
 MIN_ERRORS = 3
+# What fails for a moment only (Postgres is restarted) is not the release's fault; who fails its
+# visitors goes on failing them.
+LASTING_SECONDS = 2.0
 # The first requests after a swap fill caches: their time says nothing about the release.
 WARM_UP_SECONDS = 5.0
 # Three times 5 ms is nothing that a visitor notices.
@@ -87,6 +90,8 @@ def _fails_more(
         found = Figures.of(entries)
         if found.requests < limits.min_requests or found.errors < MIN_ERRORS:
             continue
+        if not _lasts([entry for entry in entries if entry.is_error]):
+            continue
         if found.error_percent - before.error_percent > limits.error_points:
             return (
                 f"{found.errors} of {found.requests} answers {when} were 5xx "
@@ -94,6 +99,11 @@ def _fails_more(
                 f"{before.requests} ({before.error_percent:.1f} %)."
             )
     return None
+
+
+def _lasts(errors: Sequence[Entry]) -> bool:
+    ended = [entry.ended_at for entry in errors]
+    return max(ended) - min(ended) >= LASTING_SECONDS
 
 
 def _slower(
