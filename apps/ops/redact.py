@@ -12,7 +12,10 @@ from apps.ops.errors import OpsError
 HIDDEN = "•••"
 # Shorter values ("yes", "1") stand in too many innocent lines.
 MIN_LENGTH = 6
-_SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY$|DSN")
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY$|DSN"
+    r"|WEBHOOK|SLACK|PING_URL"
+)
 _USERINFO = re.compile(r"\b[a-z][a-z0-9+.-]*://([^\s/]+)@", re.IGNORECASE)
 
 

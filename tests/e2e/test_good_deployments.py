@@ -14,7 +14,7 @@ def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: Sc
     steps = [e["step"] for e in stack.first.events if e["event"] == "step_succeeded"]
     assert steps == [
         *("fetch", "build", "preflight", "pause", "backup", "migrate", "static", "start"),
-        *("workers", "swap", "resume", "bake", "retire", "contract", "prune"),
+        *("workers", "swap", "resume", "bake", "retire", "purge", "contract", "prune", "agent"),
     ]
     assert stack.first.event("planned")["candidate"] == "green"
 

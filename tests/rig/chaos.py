@@ -77,6 +77,7 @@ def kill_at(
     rate: float = 100.0,
     migration: bool = False,
     kill_recovery: float | None = None,
+    again: bool = True,
 ) -> Row:
     """Deploy a new commit, SIGKILL the deployer's container at a moment, recover, and deploy again.
 
@@ -86,6 +87,7 @@ def kill_at(
         migration: the commit brings an additive one.
         kill_recovery: the recovery is killed, too, so many seconds after its first line, and begun
             again. None: it is left alone.
+        again: whether it is deployed again; what waits then is deployed with the next one.
     """
     moment, begun = Moment(step, when, seconds), monotonic()
     old = _status(stack)["front_door"]["release"]
@@ -114,9 +116,8 @@ def kill_at(
         lost += _wrong_at_front_door(stack, live)
         lost += _wrong_after_recovery(stack, status, release=new if moved else old)
 
-        again = stack.deploy()
-        if again.code:
-            lost.append(f"the next deployment: exit code {again.code}: {_last_line(again)}")
+        if again and (next_one := stack.deploy()).code:
+            lost.append(f"the next deployment: exit code {next_one.code}: {_last_line(next_one)}")
     lost += [f"failed request: {request.error}" for request in traffic.failed]
     return Row(
         moment, traffic, live, moved, left, lost, kill_recovery is not None, monotonic() - begun

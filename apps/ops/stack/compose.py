@@ -54,6 +54,15 @@ class Compose:
             say=say,
         )
 
+    def scale(self, service: str, *, count: int, say: Say) -> None:
+        """Let a service have so many containers: those that are there stay as they are."""
+        self._run(
+            ["up", "--detach", "--no-deps", "--no-build", "--no-recreate"]
+            + ["--scale", f"{service}={count}", service],
+            seconds=UP_SECONDS,
+            say=say,
+        )
+
     def run(
         self,
         service: str,

@@ -94,6 +94,16 @@ class Engine:
         with self._talking():
             return None if container is None else _describe(name, container)
 
+    def services(self, name: str) -> list[Service]:
+        """All containers that carry a service, also those that ended."""
+        with self._talking():
+            return [_describe(name, container) for container in self._containers(name)]
+
+    def discard(self, container: str) -> None:
+        """Remove a container, whatever it does."""
+        with self._talking() as client, _gone_already():
+            client.containers.get(container).remove(force=True)
+
     def stop(self, name: str, *, seconds: float) -> None:
         """SIGTERM, and SIGKILL after `seconds`. Returns when it has stopped."""
         if container := self._container(name):
@@ -216,8 +226,10 @@ class Engine:
         return {c["Labels"].get(RELEASE_LABEL, "") for c in containers}
 
     def _container(self, service: str) -> Container | None:
-        # A recreation that was killed can leave a stopped second one.
-        return min(self._containers(service), key=lambda c: c.status != "running", default=None)
+        # A recreation that was killed can leave a stopped second one; of two agents the newer one
+        # counts.
+        found = sorted(self._containers(service), key=lambda c: c.attrs["Created"], reverse=True)
+        return min(found, key=lambda c: c.status != "running", default=None)
 
     def _containers(self, service: str) -> list[Container]:
         labels = [

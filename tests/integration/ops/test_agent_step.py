@@ -16,6 +16,7 @@ from apps.ops.deploys.steps.agent import Agent, is_own_container
 from apps.ops.errors import StepFailed
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
+from tests.conftest import HUNG_SECONDS
 
 COMPOSE = """
 services:
@@ -25,7 +26,11 @@ services:
     network_mode: none
     init: true
     stop_grace_period: 1s
-    command: [sleep, "600"]
+    # With a job in its hands it takes its time.
+    command:
+      - sh
+      - -c
+      - "trap 'while [ -e /tmp/job ]; do sleep 0.1; done; exit' TERM; while :; do sleep 0.1; done"
 """
 
 
@@ -76,6 +81,34 @@ def test_it_is_started_where_it_is_not_and_follows_the_release(released: Deploy)
     image(released.settings.project, "two")
     Agent().run(released)
     assert release_of(released) == "two"
+    assert len(released.engine.services("utility")) == 1
+
+
+def test_an_agent_with_a_job_in_its_hands_ends_it_beside_the_new_one(released: Deploy) -> None:
+    Agent().run(released)
+    old = released.engine.service("utility")
+    assert old
+    subprocess.run(["docker", "exec", old.container, "touch", "/tmp/job"], check=True)
+    image(released.settings.project, "two")
+
+    assert Agent().run(released).endswith("; the old one ends when its jobs have")
+
+    assert release_of(released) == "two"
+    assert {a.release for a in released.engine.services("utility") if a.running} == {"one", "two"}
+    subprocess.run(["docker", "exec", old.container, "rm", "/tmp/job"], check=True)
+    subprocess.run(["docker", "wait", old.container], check=True, timeout=HUNG_SECONDS)
+    assert Agent().run(released).endswith("already")
+    assert [a.release for a in released.engine.services("utility")] == ["two"]
+
+
+def test_after_a_kill_between_the_two_the_old_one_is_ended(released: Deploy) -> None:
+    Agent().run(released)
+    image(released.settings.project, "two")
+    released.compose().scale("utility", count=2, say=print)
+
+    Agent().run(released)
+
+    assert [a.release for a in released.engine.services("utility")] == ["two"]
 
 
 def test_it_does_not_end_the_container_that_it_runs_in(
@@ -98,7 +131,7 @@ def test_one_that_cannot_be_started_says_so_with_the_command_to_type(released: D
     (released.checkout.path / "compose.yml").write_text("services: [")
     with pytest.raises(StepFailed) as failed:
         Agent().run(released)
-    assert failed.value.found == "The agent could not be started: nothing of the crontab runs."
+    assert failed.value.found.startswith("The agent of this release could not be started")
     assert failed.value.output
 
 

@@ -21,7 +21,15 @@ def test_a_secrets_value_is_hidden_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["SECRET_KEY", "secret_key", "POSTGRES_PASSWORD", "SMTP_PASSWD", "GITHUB_TOKEN", "SENTRY_DSN"]
+    [
+        "SECRET_KEY",
+        "secret_key",
+        "POSTGRES_PASSWORD",
+        "SMTP_PASSWD",
+        "GITHUB_TOKEN",
+        "SENTRY_DSN",
+        "OPS_NOTIFY_SLACK",
+    ]
     + ["CLOUDFLARE_API_KEY", "STRIPE_APIKEY", "DEPLOY_KEY", "AWS_CREDENTIALS", "PRIVATE_STUFF"],
 )
 def test_a_variables_name_says_that_it_is_secret(name: str) -> None:

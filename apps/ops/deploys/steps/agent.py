@@ -1,50 +1,86 @@
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
+from time import monotonic, sleep
 
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
+from apps.ops.stack.engine import Service
 
 SERVICE = "utility"
-# As the compose file declares it: the agent finishes the jobs that run.
-STOP_SECONDS = 300.0
+# An agent with nothing to do is gone by then; one that backs up is not waited for.
+PATIENCE_SECONDS = 5.0
 BY_HAND = f"docker compose up --detach --no-deps --no-build --force-recreate {SERVICE}"
 
 
 class Agent(Step):
     """The agent follows the release, last of all: nothing after this needs the container it is in,
-    and a deployment that it started runs in one of its own."""
+    and a deployment that it started runs in one of its own.
+
+    The new one is started beside the old one, which is then asked to end: two agents do nothing
+    twice, and neither a job that takes its time nor a kill in between leaves the server without.
+    """
 
     name = "agent"
     after_swap = True
 
     def run(self, deploy: Deploy) -> str:
-        commit = deploy.plan.commit
-        wanted = deploy.engine.image_id(SERVICE)
-        there = deploy.engine.service(SERVICE)
-        if there and there.running and there.image == wanted:
-            return f"it runs {commit.short} already"
-        if there and is_own_container(there.container):
+        engine, commit = deploy.engine, deploy.plan.commit
+        wanted = engine.image_id(SERVICE)
+        agents = engine.services(SERVICE)
+        running = [agent for agent in agents if agent.running]
+        for agent in agents:
+            if not agent.running:
+                engine.discard(agent.container)
+        old = [agent for agent in running if agent.image != wanted]
+        if any(is_own_container(agent.container) for agent in old) and not _is_a_job():
             raise StepFailed(
                 "This runs in the agent's own container, which it would end: the agent stays with "
                 "the release it has.",
                 next=BY_HAND,
             )
+        if len(old) == len(running):
+            self._add(deploy, count=len(running) + 1)
+        for agent in old:
+            engine.signal(agent.container, "SIGTERM")
+        if not old and running:
+            return f"it runs {commit.short} already"
+        busy = not _have_ended(deploy, old)
+        return f"it runs {commit.short}" + ("; the old one ends when its jobs have" if busy else "")
+
+    def _add(self, deploy: Deploy, *, count: int) -> None:
+        compose = deploy.compose(deploy.plan.commit.sha)
         try:
             with deploy.whole():
-                deploy.compose(commit.sha).recreate(
-                    SERVICE, stop_seconds=STOP_SECONDS, say=deploy.say
-                )
+                compose.scale(SERVICE, count=count, say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
-                "The agent could not be started: nothing of the crontab runs.",
+                "The agent of this release could not be started; an older one may run.",
                 output=error.output,
                 next=BY_HAND,
             ) from error
-        return f"it runs {commit.short}"
+
+
+def _have_ended(deploy: Deploy, agents: list[Service]) -> bool:
+    """Remove those that end soon; whether all did. What is left the next one removes."""
+    deadline = monotonic() + PATIENCE_SECONDS
+    left = {agent.container for agent in agents}
+    while left and monotonic() < deadline:
+        for agent in deploy.engine.services(SERVICE):
+            if agent.container in left and not agent.running:
+                deploy.engine.discard(agent.container)
+                left.remove(agent.container)
+        sleep(0.1)
+    return not left
+
+
+def _is_a_job() -> bool:
+    """Whether an agent runs this (`manage.py recover`): asked to end, it lets us end first."""
+    return "CHANGEOVER_JOB" in os.environ
 
 
 def is_own_container(container: str, *, proc: Path = Path("/proc/self/mountinfo")) -> bool:
