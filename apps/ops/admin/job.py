@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -18,6 +20,10 @@ class JobRunAdmin(ReadOnlyAdmin):
     ordering = ("-due", "-id")
     fields = ("command", "state", "was_due", "took", "exit_code", "agent", "said")
     readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[JobRun]:
+        # The list shows none of the outputs, which are long.
+        return super().get_queryset(request).defer("output")
 
     @admin.display(description="job")
     def command(self, run: JobRun) -> SafeString:

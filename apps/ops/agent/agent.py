@@ -17,11 +17,12 @@ from time import monotonic
 from types import FrameType
 
 from django.conf import settings as site
-from django.db import DatabaseError, connection, connections
+from django.db import Error, connection, connections
 
 from apps.ops.agent import crontab
+from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
-from apps.ops.agent.requests import History, JournalFiles, Requests, journal_files
+from apps.ops.agent.requests import Requests
 from apps.ops.agent.runs import Runs
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import recovery
@@ -203,7 +204,7 @@ class Agent:
                     if found != said:  # Once, and not every two seconds.
                         logger.error("%s: %s", name, found)
                     said = found
-                    if isinstance(error, DatabaseError):
+                    if isinstance(error, Error):
                         connection.close()
                 if last:
                     connection.close()

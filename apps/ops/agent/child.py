@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 
 from apps.ops.redact import Redactor
 
@@ -18,6 +19,11 @@ TAIL_LINES = 200
 LINE_BYTES = 2000
 # Between being asked to end and being killed.
 GRACE_SECONDS = 10.0
+# So long the dead are waited for: one that waits for a disk may never die.
+DEATH_SECONDS = 2.0
+# In the environment of a job and of all that it starts: what a session of its own takes out of the
+# job's group is found by it.
+MARK = "CHANGEOVER_JOB"
 
 
 class Child:
@@ -39,9 +45,14 @@ class Child:
         self._deadline = monotonic() + seconds
         self._kill_at: float | None = None
         self.timed_out = False
+        job = uuid.uuid4().hex
+        self._mark = f"{MARK}={job}".encode()
+        # The agent's own environment names whoever deployed last.
+        who = {"OPS_REQUESTED_BY": "the agent", "OPS_REQUESTED_FROM": ""}
         self._process = subprocess.Popen(
             argv,
             cwd=cwd,
+            env={**os.environ, **who, MARK: job},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,14 +71,14 @@ class Child:
         now = monotonic()
         if (code := self._process.poll()) is not None:
             # What it started goes with it, and lets go of the output.
-            self._signal(signal.SIGKILL)
+            self._kill()
             self._reader.join(timeout=2.0)
             return code
         if self._kill_at is None and now > self._deadline:
             self.timed_out = True
             self.end()
         elif self._kill_at is not None and now > self._kill_at:
-            self._signal(signal.SIGKILL)
+            self._kill()
         return None
 
     def end(self) -> None:
@@ -84,8 +95,28 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    def _kill(self) -> None:
+        """SIGKILL to it and all that it started, until none is left."""
+        self._signal(signal.SIGKILL)
+        deadline = monotonic() + DEATH_SECONDS
+        while (pids := _marked(self._mark)) and monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            sleep(0.01)
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             while line := pipe.readline(LINE_BYTES):
                 self._tail.append(line.decode(errors="replace").rstrip("\r\n"))
+
+
+def _marked(mark: bytes) -> list[int]:
+    """The processes that have this in their environment and that we may look into."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found

@@ -34,7 +34,9 @@ class Line:
         """When it is due after a moment, in UTC. Clock changes are as in Debian's cron: what falls
         into an hour that is left out runs once after it, what falls into a doubled one runs once.
         """
-        return (at.astimezone(UTC) for at in CronSim(self.fields, moment.astimezone(self.zone)))
+        times = CronSim(self.fields, moment.astimezone(self.zone))
+        # Asked in the second of two doubled hours, it begins with what was due in the first.
+        return (at for time in times if (at := time.astimezone(UTC)) > moment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Jobs:
         """Run a command now, unless it runs; whether it was started."""
         try:
             with self._runs.claiming():
-                lock = self._runs.lock(job)
+                lock = self._lock(job)
                 if lock is None:
                     return False
                 self._forgive(lambda: self._runs.close_lost(job))
@@ -120,7 +120,7 @@ class Jobs:
                 due = job.due(last, now)
                 if due:
                     newest, seconds = due[-1]
-                    lock = self._runs.lock(job.command)
+                    lock = self._lock(job.command)
                     run = self._intend(job.command, [at for at, _ in due], lock, now)
                     # After what is to be said of it: killed in between, it is taken once more.
                     # Before it runs: killed in between, it is lost and never taken again.
@@ -223,6 +223,12 @@ class Jobs:
         # Before the lock is let go of: a free one with a run that claims to run means it was lost.
         self._forgive(lambda: self._runs.save(run))
         os.close(running.lock)
+
+    def _lock(self, job: str) -> int | None:
+        # On a disk that takes nothing there is no lock to tell us.
+        if any(running.run.job == job for running in self._running):
+            return None
+        return self._runs.lock(job)
 
     def _last_due(self, job: str) -> datetime | None:
         known = (self._runs.last_due(job), self._remembered.get(job))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
-from pathlib import Path
+from time import monotonic
 
 from django.utils import timezone
 
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys import journal, requests
+from apps.ops.deploys import requests
 from apps.ops.deploys.lock import held_by
 from apps.ops.errors import Busy
 from apps.ops.models import Deployment
@@ -23,20 +22,36 @@ logger = logging.getLogger(__name__)
 SERVICE = "utility"
 LABEL = "changeover.request"
 LAST_LINES = 20
-JournalFiles = dict[str, tuple[int, int]]
+# One that could not begin, because another deployment runs, is tried more and more rarely.
+PUT_BACK_SECONDS = 30.0
+PUT_BACK_AT_MOST_SECONDS = 300.0
 
 
 class Requests:
     """One agent's look at the rows. All of it can be killed anywhere and begun again, by another
     agent too: the row is claimed by one, the container's name exists once, and what it runs looks
-    again, holding the deploy lock, whether it still has to."""
+    again, holding the deploy lock, whether it still has to.
 
-    def __init__(self, settings: OpsSettings, *, command: tuple[str, ...]) -> None:
+    Args:
+        command: what the kind and the options of a request are added to.
+        put_back_seconds: how long one that was put back is left alone; each time twice as long.
+    """
+
+    def __init__(
+        self,
+        settings: OpsSettings,
+        *,
+        command: tuple[str, ...],
+        put_back_seconds: float = PUT_BACK_SECONDS,
+    ) -> None:
         self._settings = settings
         self._command = command
         self._one_offs = OneOffs(settings.project)
         self._redactor = Redactor.from_environment()
         self._failed_once: set[str] = set()
+        self._put_back_seconds = put_back_seconds
+        # By the row's number: how long it is left alone, and until when.
+        self._put_back: dict[int, tuple[float, float]] = {}
 
     def look(self) -> None:
         """Take the next one, start what is taken, close what ended without a word.
@@ -49,7 +64,9 @@ class Requests:
         waiting = requests.claimed()
         # One at a time: the others wait in the queue, not for the lock.
         if not waiting and held_by(self._settings.state_dir) is None:
-            row = requests.claim()
+            now = monotonic()
+            resting = [number for number, (_, until) in self._put_back.items() if now < until]
+            row = requests.claim(resting=resting)
             waiting = [row] if row else []
         for row in waiting:
             self._see_to(row)
@@ -123,44 +140,12 @@ class Requests:
     def _close(self, row: Deployment, container: OneOff) -> None:
         """It ended before it wrote anything down."""
         if container.exit_code == Busy.exit_code and requests.put_back(row):
-            logger.info("%s #%s waits: another deployment was faster", row.kind, row.pk)
+            before, _ = self._put_back.get(row.pk, (self._put_back_seconds / 2, 0.0))
+            pause = min(before * 2, PUT_BACK_AT_MOST_SECONDS)
+            self._put_back[row.pk] = (pause, monotonic() + pause)
+            logger.info("%s #%s could not begin; again in %g s", row.kind, row.pk, pause)
             return
         output = self._one_offs.output(container.name, lines=LAST_LINES)
         found = f"It ended with exit code {container.exit_code} before it began.\n\n{output}"
         if requests.fail(row, self._redactor.clean(found.strip())):
             logger.warning("%s #%s ended before it began", row.kind, row.pk)
-
-
-def journal_files(state_dir: Path) -> JournalFiles:
-    """What changes whenever a deployment writes something down."""
-    found = (state_dir / journal.DIRECTORY).glob("*.jsonl")
-    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
-
-
-class History:
-    """Whether the history lacks what the journal tells."""
-
-    def __init__(self, settings: OpsSettings) -> None:
-        self._state_dir = settings.state_dir
-        self._patience = timedelta(seconds=settings.recover_after_seconds)
-        self._complete: JournalFiles | None = None
-
-    def is_behind(self) -> bool:
-        """Also when a deployment is in it that runs no more.
-
-        Raises:
-            DatabaseError: Postgres does not answer.
-        """
-        old = timezone.now() - self._patience
-        runs = Deployment.objects.filter(
-            status=Deployment.Status.RUNNING, started_at__lt=old
-        ).exists()
-        files = journal_files(self._state_dir)
-        if files == self._complete and not runs:
-            return False
-        told = {s.uid for s in journal.stories(self._state_dir) if s.ended and s.started_at}
-        known = Deployment.objects.filter(uid__in=told, status__in=Deployment.TERMINAL).count()
-        if known == len(told):
-            self._complete = files
-        # Last: what ended meanwhile has written its last word before it let go of the lock.
-        return (runs or known < len(told)) and held_by(self._state_dir) is None

@@ -7,10 +7,11 @@ release. The web writes rows and nothing else, so what stands in them is read as
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,6 +24,7 @@ from apps.ops.models import Deployment
 PATIENCE = timedelta(hours=1)
 NOTHING_DONE = "Nothing was done; traffic is as it was."
 MAX_REF = 250
+ASK_LOCK = "changeover.request"
 _REF = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+@-]*")
 _SHA = re.compile(r"[0-9a-f]{7,40}")
 _NEVER_IN_A_REF = ("..", "//", "@{", "/.", ".lock/")
@@ -55,21 +57,29 @@ def ask(kind: str, ref: str, *, by: str, origin: str) -> Deployment:
     """
     if found := why_not(kind, ref):
         raise Refused(found)
-    if waiting := Deployment.objects.filter(status="queued", kind=kind, ref=ref).first():
-        raise Refused(f"That is asked for already: #{waiting.pk} waits to be started.")
-    return Deployment.objects.create(
-        kind=kind,
-        status=Deployment.Status.QUEUED,
-        ref=ref,
-        requested_by=by[:150],
-        requested_from=origin[:200],
-    )
+    with transaction.atomic():
+        # A double click is two requests at once: the second must see what the first wrote.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [ASK_LOCK])
+        if waiting := Deployment.objects.filter(status="queued", kind=kind, ref=ref).first():
+            raise Refused(f"That is asked for already: #{waiting.pk} waits to be started.")
+        return Deployment.objects.create(
+            kind=kind,
+            status=Deployment.Status.QUEUED,
+            ref=ref,
+            requested_by=by[:150],
+            requested_from=origin[:200],
+        )
 
 
-def claim() -> Deployment | None:
-    """Take the oldest that nobody took; None when there is none. Of several agents, one gets it."""
+def claim(*, resting: Iterable[int] = ()) -> Deployment | None:
+    """Take the oldest that nobody took; None when there is none. Of several agents, one gets it.
+
+    Args:
+        resting: the numbers of those that are left alone for now.
+    """
     waiting = Deployment.objects.filter(status=Deployment.Status.QUEUED, uid=None)
-    for number in waiting.order_by("id").values_list("pk", flat=True)[:10]:
+    for number in waiting.exclude(pk__in=resting).order_by("id").values_list("pk", flat=True)[:10]:
         uid = journal.new_uid()
         if waiting.filter(pk=number).update(uid=uid):
             return Deployment.objects.get(pk=number)

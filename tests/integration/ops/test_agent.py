@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
+from apps.ops.agent.agent import Agent
 from apps.ops.agent.runs import Runs
 from apps.ops.deploys import journal
 from apps.ops.deploys.journal import Journal, new_uid
@@ -204,6 +205,26 @@ def test_what_a_dead_deployment_left_is_recovered_and_the_history_knows(
 
     wait_until(lambda: Deployment.objects.filter(uid=uid, status="interrupted").exists())
     wait_until(lambda: "succeeded" in statuses("manage.py recover"))
+
+
+def test_a_connection_that_was_closed_under_it_is_made_anew(
+    ops_settings: OpsSettingsFactory, tmp_path: Path, database: PostgresServer
+) -> None:
+    agent = Agent(ops_settings(), root=tmp_path)
+    was_closed: list[bool] = []
+
+    def look() -> None:
+        was_closed.append(connection.connection is None)
+        cursor = connection.cursor()
+        cursor.close()
+        cursor.execute("SELECT 1")  # InterfaceError: no DatabaseError.
+
+    thread = agent._thread("history", look)
+    wait_until(lambda: len(was_closed) == 2)
+    agent._ended.set()
+    thread.join(HUNG_SECONDS)
+
+    assert all(was_closed)
 
 
 def test_check_says_each_bad_line_and_ends_with_2(

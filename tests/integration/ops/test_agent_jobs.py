@@ -379,22 +379,3 @@ def test_jobs_run_with_postgres_down_and_their_rows_come_later(
     database.start()
     assert rows(runs) == [("12:01", "succeeded"), ("12:02", "succeeded")]
     assert rows(runs) == [("12:01", "succeeded"), ("12:02", "succeeded")]
-
-
-@db
-def test_on_a_disk_that_takes_nothing_jobs_still_run_and_only_once(
-    agent: Agent, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = agent(append(tmp_path / "out"))
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("apps.ops.agent.runs._write", full)
-    jobs.tick(NOON + MINUTE)
-    jobs.tick(NOON + MINUTE + timedelta(seconds=10))
-    settle(jobs)
-    jobs.tick(NOON + MINUTE + timedelta(seconds=20))
-
-    assert not jobs.busy
-    assert (tmp_path / "out").read_text() == "ran\n"

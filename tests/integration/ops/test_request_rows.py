@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from apps.ops.agent.requests import History
+from apps.ops.agent.history import History
 from apps.ops.deploys import history, requests
 from apps.ops.deploys.events import Outcome
 from apps.ops.deploys.journal import new_uid
@@ -78,6 +78,29 @@ def test_the_same_is_not_asked_for_twice_while_it_waits() -> None:
         ask(by="grace")
     ask("other")
     ask("", "rollback")
+
+
+@written
+def test_of_many_clicks_at_once_one_is_a_row() -> None:
+    together, refused = Barrier(8), []
+
+    def click() -> None:
+        together.wait()
+        try:
+            ask()
+        except Refused as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    threads = [Thread(target=click) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Deployment.objects.count() == 1
+    assert len(refused) == 7
 
 
 @written
@@ -206,7 +229,10 @@ def test_the_history_is_behind_when_a_row_runs_and_nobody_deploys(
     ops_settings: OpsSettingsFactory,
 ) -> None:
     ops = ops_settings()
-    Deployment.objects.create(status="running", ref="main", uid=new_uid())
+    uid = new_uid()
+    Deployment.objects.create(status="running", ref="main", uid=uid, started_at=timezone.now())
+    assert not History(ops).is_behind()  # It can have only just begun.
+    Deployment.objects.update(started_at=timezone.now() - timedelta(minutes=5))
     assert History(ops).is_behind()
     assert history.close_interrupted() == 1
     assert not History(ops).is_behind()

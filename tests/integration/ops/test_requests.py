@@ -175,17 +175,41 @@ def test_one_that_ends_before_it_begins_has_failed_with_its_last_lines(
 
 
 @db
-def test_one_that_met_another_deployment_is_taken_again(ops: OpsSettings, agent: Requests) -> None:
+def test_one_that_met_another_deployment_is_taken_again_more_and_more_rarely(
+    ops: OpsSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "apps.ops.agent.requests")
+    agent = Requests(ops, command=("sh", "-c", SCRIPT), put_back_seconds=0.01)
     ask("busy")
+    seen = {None}
+    for pause in ("0.01", "0.02", "0.04"):
+        wait_until(lambda: agent.look() or row().uid not in seen)
+        seen.add(row().uid)
+        until_it_has_ended(ops)
+        agent.look()
+        assert (row().status, row().uid) == ("queued", None)
+        assert caplog.messages[-1].endswith(f"could not begin; again in {pause} s")
+        assert agent.tidy() == 1
+
+
+@db
+def test_one_that_was_put_back_rests_and_holds_up_no_other(
+    ops: OpsSettings, agent: Requests
+) -> None:
+    busy = ask("busy")
     agent.look()
     until_it_has_ended(ops)
-    first = row().uid
     agent.look()
-    assert (row().status, row().uid) == ("queued", None)
-    assert agent.tidy() == 1
+    agent.look()
+    busy.refresh_from_db()
+    assert (busy.status, busy.uid) == ("queued", None)
 
+    other = ask("stay")
     agent.look()
-    assert row().uid not in (first, None)
+    busy.refresh_from_db()
+    other.refresh_from_db()
+    assert busy.uid is None
+    assert other.uid
 
 
 @db

@@ -79,6 +79,20 @@ def test_the_clock_change_neither_loses_nor_doubles_a_run(
     assert due(line, day, 6, zone="Europe/Berlin") == times
 
 
+@pytest.mark.parametrize(
+    ("line", "next_time"),
+    [("30 2 * * *", "26 01:30"), ("*/15 * * * *", "25 01:30"), ("0 * * * *", "25 02:00")],
+)
+def test_in_the_doubled_hour_nothing_is_due_before_now(line: str, next_time: str) -> None:
+    now = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)  # 02:15 in Berlin, for the second time.
+    found = job(f"{line} backup", zone="Europe/Berlin")
+
+    assert not found.due(now, now)
+    at = found.next(now)
+    assert at
+    assert f"{at:%d %H:%M}" == next_time
+
+
 def test_two_lines_with_the_same_command_are_one_job_that_is_due_once_at_a_time() -> None:
     text = "0 * * * * manage.py canary\n*/30 * * * * manage.py canary"
     assert due(text, NOON, 1) == ["23 12:30", "23 13:00"]
