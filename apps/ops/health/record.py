@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
 
@@ -12,6 +13,8 @@ from apps.ops.health.state import Known
 from apps.ops.models import Check, Flip
 
 STATEMENT_SECONDS = 2
+# A check that was not seen for so long is there no more: it goes, with its changes.
+KEEP = timedelta(days=90)
 
 
 def project(known: Mapping[str, Known], settings: OpsSettings) -> None:
@@ -34,6 +37,8 @@ def project(known: Mapping[str, Known], settings: OpsSettings) -> None:
             if check.pending:
                 _add_flips(numbers[name], check)
                 _prune(numbers[name], settings.health_flips)
+        unseen = Check.objects.filter(last_seen__lt=datetime.now(UTC) - KEEP)
+        unseen.exclude(name__in=known).delete()
 
 
 def _row(name: str, known: Known) -> Check:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
+from time import monotonic
+from typing import Any
 
 from django.utils.module_loading import import_string
 
@@ -11,6 +14,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.health.checks import ALL
 from apps.ops.health.result import HealthCheck, Result, unknown
 from apps.ops.health.runner import one_line
+from apps.ops.health.side_by_side import side_by_side
 
 MAX_NAME = 100
 
@@ -21,10 +25,13 @@ class NoSuchCheck(Exception):
 
 def configured(settings: OpsSettings) -> list[HealthCheck]:
     """Every check, the built-in ones first. One that cannot be loaded is there, too: it says why
-    when it looks."""
+    when it looks. They are loaded within `settings.health_seconds`."""
     checks = {check.name: check for check in ALL}
-    for path in settings.health_checks:
-        check = _load(path)
+    paths = settings.health_checks
+    jobs = [partial(import_string, path) for path in paths]
+    loaded = side_by_side(jobs, until=[monotonic() + settings.health_seconds] * len(jobs))
+    for path, found in zip(paths, loaded, strict=True):
+        check = _check(path, found)
         if check.name in checks:
             check = HealthCheck(path[:MAX_NAME], check.look, check.hung, check.next)
         checks[check.name] = check
@@ -52,11 +59,12 @@ def require_known(names: Sequence[str], known: Sequence[str]) -> None:
             raise NoSuchCheck(f'There is no check "{one_line(name)}".{hint} There are: {there}.')
 
 
-def _load(path: str) -> HealthCheck:
-    try:
-        found = import_string(path)
-    except (Exception, SystemExit) as error:  # Whatever its module does.
-        return _broken(path, f"{path} cannot be loaded: {type(error).__name__}: {error}")
+def _check(path: str, found: Any) -> HealthCheck:
+    """The check of what a path led to, or of what its module raised, whatever that is."""
+    if isinstance(found, TimeoutError):
+        return _broken(path, f"{path} cannot be loaded: it did not load in time.")
+    if isinstance(found, BaseException):
+        return _broken(path, f"{path} cannot be loaded: {type(found).__name__}: {found}")
     if isinstance(found, HealthCheck):
         return found
     if callable(found):

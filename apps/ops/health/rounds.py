@@ -21,7 +21,9 @@ from apps.ops.health.side_by_side import side_by_side
 from apps.ops.health.state import Known
 
 LOCK = "health-told.lock"
-NOTIFY_SECONDS = 5.0
+# Longer than a mail server gets (EMAIL_TIMEOUT): a message that was taken must not be sent again.
+NOTIFY_SECONDS = 20.0
+NOT_REMEMBERED = "Nothing can be remembered (see the state volume): it is told in every round."
 
 
 def remember(findings: Sequence[Finding], settings: OpsSettings, *, whole: bool) -> None:
@@ -47,7 +49,12 @@ def remember(findings: Sequence[Finding], settings: OpsSettings, *, whole: bool)
 
 
 def pass_on(
-    settings: OpsSettings, *, until: float, findings: Sequence[Finding], whole: bool
+    settings: OpsSettings,
+    *,
+    until: float,
+    findings: Sequence[Finding],
+    whole: bool,
+    remembered: bool = True,
 ) -> list[str]:
     """Bring Postgres up to date and tell who has to be told, side by side.
 
@@ -55,27 +62,31 @@ def pass_on(
         until: when Postgres is no longer waited for, as `monotonic()` tells the time. A channel
             gets NOTIFY_SECONDS. What does not get through is tried again by the next round.
         whole: whether these were all the checks; only then the ping is sent.
+        remembered: whether `remember` took in what was found. If not, what is bad now is told as
+            it is, and the ping says that something is bad.
 
     Returns:
         What did not get through, as sentences.
     """
-    ping_job = _ping_job(settings, findings) if whole and settings.ping_url else None
+    good = remembered and all(finding.result.status != Status.BAD for finding in findings)
+    wanted = whole and settings.ping_url
+    ping_job = partial(ping, settings.ping_url, good=good) if wanted else None
+    if not remembered:
+        return _send(_bad_now(findings, settings), ping_job, settings)
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         with state.lock(settings.state_dir / LOCK, seconds=0):
             return _pass_on(settings, until, ping_job)
     except OSError:
-        # Another round is at it, and what it does not see, the next one does; or the state
-        # directory is gone, which was said when it was to be remembered.
-        return _ping_only(ping_job)
+        # Another round is at it, and what it does not see, the next one does.
+        return _send([], ping_job, settings)
 
 
 def _pass_on(settings: OpsSettings, until: float, ping_job: Callable[[], None] | None) -> list[str]:
     known = state.load(settings.state_dir)
     to_tell = list(_to_tell(known, settings))
     jobs: list[Callable[[], None]] = [partial(project, known, settings)]
-    jobs += [partial(c.send, Message(settings.site_host, news)) for c, news in to_tell]
-    jobs += [ping_job] if ping_job else []
+    jobs += _jobs(to_tell, ping_job, settings)
     deadlines = [until] + [monotonic() + NOTIFY_SECONDS] * (len(jobs) - 1)
     recorded, *answers = side_by_side(jobs, until=deadlines)
     told = [
@@ -87,12 +98,7 @@ def _pass_on(settings: OpsSettings, until: float, ping_job: Callable[[], None] |
             "Postgres does not have the last results yet "
             f"({_first_line(recorded)}); the next round tries again."
         )
-    labels = [c.label for c, _ in to_tell] + ["ping"]
-    warnings += [
-        _not_told(label, answer)
-        for label, answer in zip(labels, answers, strict=False)
-        if isinstance(answer, BaseException)
-    ]
+    warnings += _not_told_warnings(to_tell, answers)
     try:
         _note(settings, {} if isinstance(recorded, BaseException) else known, told)
     except OSError as error:
@@ -106,6 +112,25 @@ def _to_tell(known: Mapping[str, Known], settings: OpsSettings) -> list[tuple[Ch
         for c in channels(settings)
     ]
     return [(channel, news) for channel, news in found if news]
+
+
+def _bad_now(
+    findings: Sequence[Finding], settings: OpsSettings
+) -> list[tuple[Channel, list[News]]]:
+    """What is bad in this round, for each channel that is not known to have been told."""
+    now, known = datetime.now(UTC), state.load(settings.state_dir)
+    bad = [finding for finding in findings if finding.result.status == Status.BAD]
+    to_tell = []
+    for channel in channels(settings):
+        told = {name for name, k in known.items() if k.told.get(channel.key) == Status.BAD}
+        news = [
+            News(f.name, Status.BAD, f"{f.result.summary} {NOT_REMEMBERED}", f.result.next, now)
+            for f in bad
+            if f.name not in told
+        ]
+        if news:
+            to_tell.append((channel, news))
+    return to_tell
 
 
 def _note(
@@ -127,16 +152,37 @@ def _note(
                     known[item.name].told[key] = item.status
 
 
-def _ping_job(settings: OpsSettings, findings: Sequence[Finding]) -> Callable[[], None]:
-    good = all(finding.result.status != Status.BAD for finding in findings)
-    return partial(ping, settings.ping_url, good=good)
+def _send(
+    to_tell: Sequence[tuple[Channel, list[News]]],
+    ping_job: Callable[[], None] | None,
+    settings: OpsSettings,
+) -> list[str]:
+    """Tell these, without Postgres and without writing down who was told."""
+    jobs = _jobs(to_tell, ping_job, settings)
+    answers = side_by_side(jobs, until=[monotonic() + NOTIFY_SECONDS] * len(jobs))
+    return _not_told_warnings(to_tell, answers)
 
 
-def _ping_only(ping_job: Callable[[], None] | None) -> list[str]:
-    if ping_job is None:
-        return []
-    (answer,) = side_by_side([ping_job], until=[monotonic() + NOTIFY_SECONDS])
-    return [_not_told("ping", answer)] if isinstance(answer, BaseException) else []
+def _jobs(
+    to_tell: Sequence[tuple[Channel, list[News]]],
+    ping_job: Callable[[], None] | None,
+    settings: OpsSettings,
+) -> list[Callable[[], None]]:
+    jobs: list[Callable[[], None]] = [
+        partial(c.send, Message(settings.site_host, news)) for c, news in to_tell
+    ]
+    return [*jobs, ping_job] if ping_job else jobs
+
+
+def _not_told_warnings(
+    to_tell: Sequence[tuple[Channel, list[News]]], answers: Sequence[BaseException | None]
+) -> list[str]:
+    labels = [c.label for c, _ in to_tell] + ["ping"]
+    return [
+        _not_told(label, answer)
+        for label, answer in zip(labels, answers, strict=False)
+        if isinstance(answer, BaseException)
+    ]
 
 
 def _not_told(label: str, error: BaseException) -> str:

@@ -15,6 +15,7 @@ from apps.ops.health.side_by_side import side_by_side
 from apps.ops.redact import Redactor
 
 MAX_TEXT = 300
+DOCTOR = "manage.py doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _look(check: HealthCheck, settings: OpsSettings) -> tuple[Result, float]:
 
 
 def _hung(check: HealthCheck, seconds: float) -> Result:
-    return Result(check.hung, f"It did not answer within {seconds:g} s.", check.next)
+    return Result(check.hung, f"It did not answer within {seconds:g} s.", check.next or DOCTOR)
 
 
 def _raised(error: BaseException) -> Result:

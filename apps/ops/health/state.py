@@ -24,6 +24,8 @@ LOCK = "health.lock"
 LOCK_SECONDS = 0.5
 # When nobody looked for longer, what was seen before says nothing about the time since.
 GAP = timedelta(minutes=15)
+# What stayed as it was for so long is calm: the change after it begins something new.
+CALM = timedelta(minutes=10)
 # A check's changes that wait for Postgres. More become one "unknown".
 MAX_PENDING = 100
 # Room at the end of the file: on a full disk it is written over, and there is only that room.
@@ -52,6 +54,7 @@ class Known:
         since: since when it has this status.
         measured: its last status that was good or bad, "" before there was one, and since when:
             that it could not be measured in between does not end it.
+        restless: since when no status that was measured has lasted for CALM, up to its last change.
         told: the status that each channel was told of last, by the channel's key.
         pending: its changes that Postgres does not have yet, the oldest first.
     """
@@ -62,6 +65,7 @@ class Known:
     last_seen: datetime
     measured: str = ""
     measured_since: datetime
+    restless: datetime
     summary: str = ""
     next: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +74,7 @@ class Known:
 
     @classmethod
     def new(cls, at: datetime) -> Known:
-        return cls(status="", since=at, first_seen=at, last_seen=at, measured_since=at)
+        return cls(status="", since=at, first_seen=at, last_seen=at, measured_since=at, restless=at)
 
     def see(self, result: Result, at: datetime) -> None:
         """Take in what a check found at that time."""
@@ -78,16 +82,22 @@ class Known:
             self._flip(Status.UNKNOWN, self.last_seen, "Nobody looked.")
         self._flip(result.status, at, result.summary)
         if result.status != Status.UNKNOWN and result.status != self.measured:
+            if at - self.measured_since >= CALM:
+                self.restless = at
             self.measured, self.measured_since = result.status, at
         self.summary, self.next = result.summary, result.next
         self.figures = dict(result.figures)
         # A clock that was ahead and is set right must not make it "since tomorrow".
         self.since, self.measured_since = min(self.since, at), min(self.measured_since, at)
-        self.last_seen = at
+        self.restless, self.last_seen = min(self.restless, at), at
 
     def lasted(self) -> timedelta:
         """For how long it was seen to be as it was measured last."""
         return self.last_seen - self.measured_since
+
+    def flapped(self) -> timedelta:
+        """For how long it has come and gone; 0 when it is calm."""
+        return timedelta() if self.lasted() >= CALM else self.last_seen - self.restless
 
     def _flip(self, status: str, at: datetime, summary: str) -> None:
         if status == self.status:
@@ -136,7 +146,8 @@ def lock(path: Path, *, seconds: float) -> Iterator[None]:
     Raises:
         OSError: it cannot be opened; TimeoutError when another process held it for `seconds`.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    # Only to read: a lock that is there can be taken on a read-only file system, too.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         deadline = monotonic() + seconds
         while True:
@@ -183,6 +194,8 @@ def _from_json(values: dict[str, Any]) -> Known:
         last_seen=_time(values["last_seen"]),
         measured=str(values["measured"]),
         measured_since=_time(values["measured_since"]),
+        # Files of older releases do not have it.
+        restless=_time(values.get("restless", values["first_seen"])),
         summary=str(values["summary"]),
         next=str(values["next"]),
         figures=dict(values["figures"]),

@@ -180,6 +180,15 @@ def test_a_path_that_leads_nowhere_is_a_finding_and_no_traceback(typed: Type) ->
     assert "Traceback" not in ended.err
 
 
+def test_a_module_that_hangs_is_a_finding_and_holds_up_nobody(typed: Type, tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text("import threading\nthreading.Event().wait()\n")
+
+    ended = typed("check_health", OPS_HEALTH_CHECKS="hanging.look,own_checks.up")
+
+    assert "hanging.look cannot be loaded: it did not load in time." in ended.out
+    assert "up " in ended.out
+
+
 def test_what_was_found_is_in_postgres_at_its_end(
     typed: Type, tmp_path: Path, state_dir: Path
 ) -> None:
@@ -248,6 +257,7 @@ def test_a_state_directory_that_cannot_be_written_is_a_warning(
     assert ended.code == 0
     assert "✓ good" in ended.out
     assert "Warning: What was found cannot be remembered" in ended.err
+    assert "What is bad is told in every round." in ended.err
     assert "Traceback" not in ended.err
 
 

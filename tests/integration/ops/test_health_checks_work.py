@@ -342,3 +342,44 @@ def test_a_round_of_checks_that_found_something_did_its_work(
     result = cron.look(ops_settings(crontab=crontab("* * * * * manage.py check_health\n")))
 
     assert result.status is status
+
+
+@pytest.mark.parametrize(("code", "status"), [(1, Status.GOOD), (2, Status.BAD)])
+def test_a_canary_that_did_not_come_back_is_for_the_check_of_the_workers(
+    ops_settings: OpsSettingsFactory, crontab: Callable[[str], Path], code: int, status: Status
+) -> None:
+    """One that is sent while a deployment changes the worker may not."""
+    ran(JobRun.Status.FAILED, code=code, job="manage.py canary")
+
+    result = cron.look(ops_settings(crontab=crontab("*/5 * * * * manage.py canary\n")))
+
+    assert result.status is status
+
+
+@pytest.mark.parametrize(
+    ("ran_until", "skipped", "status"),
+    [
+        pytest.param(3.0, [2.0, 1.0, 0.1], Status.BAD, id="longer than the deadline"),
+        pytest.param(3.0, [0.9, 0.1], Status.GOOD, id="not for so long yet"),
+        pytest.param(1.5, [2.0], Status.GOOD, id="the run that was in its way has ended since"),
+        pytest.param(None, [3.0, 2.0], Status.BAD, id="it never ran"),
+    ],
+)
+def test_a_job_whose_lock_never_comes_free_is_bad(
+    ops_settings: OpsSettingsFactory,
+    crontab: Callable[[str], Path],
+    ran_until: float | None,
+    skipped: list[float],
+    status: Status,
+) -> None:
+    if ran_until is not None:
+        ran(JobRun.Status.SUCCEEDED, hours_ago=4)
+        finished = timezone.now() - timedelta(hours=ran_until)
+        JobRun.objects.update(finished_at=finished)
+    for hours_ago in skipped:
+        ran(JobRun.Status.SKIPPED, hours_ago=hours_ago)
+
+    result = cron.look(ops_settings(crontab=crontab(f"DEADLINE=3600\n{HOURLY}")))
+
+    assert result.status is status
+    assert ("does not let go of its lock" in result.summary) is (status is Status.BAD)

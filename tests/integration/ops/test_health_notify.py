@@ -68,6 +68,7 @@ def round_of(
             for check in known.values():
                 check.since -= timedelta(seconds=later)
                 check.measured_since -= timedelta(seconds=later)
+                check.restless -= timedelta(seconds=later)
                 check.last_seen -= timedelta(seconds=later)
     findings = [Finding(name, result, 0.1) for name, result in results.items()]
     rounds.remember(findings, settings, whole=whole)
@@ -181,7 +182,7 @@ def test_channels_that_hang_hold_up_nobody_for_long(
     ops_settings: OpsSettingsFactory, web: Web, silent: int, settings: Settings
 ) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", silent
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", silent, 1
     hung = f"http://user:{SECRET}@127.0.0.1:{silent}/{SECRET}?key={SECRET}"
     ops = ops_settings(
         notify_emails=("ada@example.org",),
@@ -201,6 +202,11 @@ def test_channels_that_hang_hold_up_nobody_for_long(
     assert len(web.requests) == 1, "the others are told"
     told = state.load(ops.state_dir)["caddy"].told
     assert list(told.values()) == ["bad"]
+
+
+def test_what_a_slow_channel_takes_is_waited_for(settings: Settings) -> None:
+    """Else it would get the same message in every round."""
+    assert max(settings.EMAIL_TIMEOUT, channels.REQUEST_SECONDS) < rounds.NOTIFY_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -274,18 +280,44 @@ def test_the_ping_says_after_each_whole_round_how_it_went(
     ]
 
 
-def test_the_ping_is_sent_without_a_state_directory(
-    ops_settings: OpsSettingsFactory, web: Web
-) -> None:
-    ops = ops_settings(ping_url=web.address("/ping"))
-    ops.state_dir.write_text("a file")
-    findings = [Finding("disk", DOWN, 0.1)]
-
+def not_remembered(ops: OpsSettings, **results: Result) -> None:
+    findings = [Finding(name, result, 0.1) for name, result in results.items()]
     with pytest.raises(OSError, match="state"):
         rounds.remember(findings, ops, whole=True)
-    rounds.pass_on(ops, until=monotonic() + 5, findings=findings, whole=True)
+    warnings = rounds.pass_on(
+        ops, until=monotonic() + 5, findings=findings, whole=True, remembered=False
+    )
+    assert warnings == []
 
-    assert [path for _, path, _ in web.requests] == ["/ping/fail"]
+
+def test_without_a_state_directory_what_is_bad_is_told_all_the_same(
+    ops_settings: OpsSettingsFactory, web: Web, other_web: Web
+) -> None:
+    ops = ops_settings(ping_url=web.address("/ping"), notify_webhooks=(other_web.address("/"),))
+    ops.state_dir.write_text("a file")
+
+    not_remembered(ops, caddy=UP, disk=DOWN)
+    not_remembered(ops, caddy=UP)
+
+    assert [path for _, path, _ in web.requests] == ["/ping/fail"] * 2, "it is not good so"
+    ((_, _, message),) = other_web.requests
+    assert [check["name"] for check in message["checks"]] == ["disk"]
+    assert "it is told in every round" in message["checks"][0]["summary"]
+
+
+def test_who_was_told_before_the_file_could_not_be_written_is_not_told_again(
+    ops_settings: OpsSettingsFactory, web: Web
+) -> None:
+    ops = ops_settings(notify_webhooks=(web.address("/"),), notify_after_seconds=0.0)
+    round_of(ops, caddy=DOWN, disk=UP)
+    # As on a read-only volume, it can be read and not written, whoever one is.
+    (ops.state_dir / state.LOCK).unlink()
+    (ops.state_dir / state.LOCK).mkdir()
+
+    not_remembered(ops, caddy=DOWN, disk=DOWN)
+
+    told = [[check["name"] for check in message["checks"]] for _, _, message in web.requests]
+    assert told == [["caddy"], ["disk"]]
 
 
 def test_two_rounds_at_once_tell_once(ops_settings: OpsSettingsFactory, web: Web) -> None:

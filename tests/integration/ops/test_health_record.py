@@ -113,6 +113,18 @@ def test_a_check_keeps_so_many_changes_and_the_newest(ops: Any) -> None:
 
 
 @db
+def test_a_check_that_was_not_seen_for_90_days_goes_with_its_changes(ops: Any) -> None:
+    day = timedelta(days=1)
+    project({"old": seen("good", begin=NOW - 91 * day)}, ops)
+    project({"recent": seen("good", begin=NOW - 89 * day)}, ops)
+
+    project({"disk": seen("good")}, ops)
+
+    assert [check.name for check in Check.objects.all()] == ["disk", "recent"]
+    assert Flip.objects.count() == 2
+
+
+@db
 def test_twenty_thousand_results_that_flap_each_time_leave_a_thousand_rows(
     ops_settings: OpsSettingsFactory,
 ) -> None:

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +210,22 @@ def test_a_path_that_leads_nowhere_is_a_finding(
     assert finding.result.status == "unknown"
     assert why in finding.result.summary
     assert "OPS_HEALTH_CHECKS" in finding.result.next
+
+
+def test_a_module_that_hangs_while_it_is_loaded_holds_up_nobody(
+    ops_settings: OpsSettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hanging_checks.py").write_text("import threading\nthreading.Event().wait()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = "hanging_checks.look"
+    ops = ops_settings(health_checks=(path, f"{__name__}.fine"), health_seconds=0.5)
+
+    begun = monotonic()
+    findings = run(registry.choose([path, "fine"], ops), ops)
+
+    assert monotonic() - begun < HUNG_SECONDS
+    assert [f.result.status for f in findings] == ["unknown", "good"]
+    assert findings[0].result.summary == f"{path} cannot be loaded: it did not load in time."
 
 
 def test_an_unknown_name_names_what_there_is(ops_settings: OpsSettingsFactory) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,84 @@ def test_good_again_is_told_once_it_has_lasted_to_who_was_told_bad(
     assert news(known) == told
     known.told = {"c": "good", "another": "bad"}
     assert "good" not in news(known)
+
+
+def told_of(statuses: list[str]) -> list[tuple[int, str]]:
+    """What a channel is told of these results, one each minute, and in which minute."""
+    known, told = Known.new(NOON), []
+    for minute, status in enumerate(statuses):
+        known.see(Result(Status(status), ""), NOON + minute * MINUTE)
+        for item in news_for("c", {"x": known}, after_seconds=120):
+            known.told["c"] = item.status
+            told.append((minute, item.status))
+    return told
+
+
+def test_what_is_bad_most_of_the_time_is_told_once_and_so_is_its_end() -> None:
+    """No time that it is bad lasts long enough."""
+    told = told_of(["good"] * 60 + ["bad", "bad", "good"] * 60 + ["good"] * 60)
+
+    assert [status for _, status in told] == ["bad", "good"]
+    assert told[0][0] == 60 + 15
+    assert 240 <= told[1][0] <= 250
+
+
+def test_what_changes_every_minute_is_told_once_and_so_is_its_end() -> None:
+    told = told_of(["good"] * 60 + ["bad", "good"] * 60 + ["good"] * 60)
+
+    assert [status for _, status in told] == ["bad", "good"]
+
+
+def test_what_flaps_slowly_is_not_told_each_time() -> None:
+    """Three minutes are an outage of their own, at first."""
+    told = told_of(["good"] * 60 + (["bad"] * 3 + ["good"] * 3) * 60 + ["good"] * 60)
+
+    assert [status for _, status in told] == ["bad", "good", "bad", "good", "bad", "good"]
+    assert told[-2][0] < 75, "it is known to flap from here on"
+    assert told[-1][0] >= 60 + 360, "and this is its end"
+
+
+def test_outages_that_are_apart_are_told_each_and_a_blip_is_not() -> None:
+    outage = ["bad"] * 5 + ["good"] * 30
+    blip = ["bad"] + ["good"] * 30
+
+    told = told_of(["good"] * 60 + outage + blip + blip + outage)
+
+    assert told == [(62, "bad"), (67, "good"), (159, "bad"), (164, "good")]
+
+
+def test_what_comes_and_goes_is_told_as_that() -> None:
+    known = seen(*["good"] * 20, *["bad", "good"] * 10, "bad")
+
+    (item,) = news_for("c", {"x": known}, after_seconds=120)
+
+    assert item.line == "BAD: x, since 2026-11-23 12:20 UTC: It is bad. It comes and goes."
+
+
+def test_a_file_of_an_older_release_is_read(tmp_path: Path) -> None:
+    known = seen("good", "bad")
+    with state.changing(tmp_path) as checks:
+        checks["disk"] = known
+    path = tmp_path / state.FILE
+    record = json.loads(path.read_text())
+    del record["checks"]["disk"]["restless"]
+    path.write_text(json.dumps(record))
+
+    assert state.load(tmp_path)["disk"].restless == known.first_seen
+
+
+def test_a_lock_that_may_only_be_read_can_be_taken(tmp_path: Path) -> None:
+    """As on a read-only file system: here every root may write, so it asks what was opened."""
+    path = tmp_path / state.LOCK
+    with state.lock(path, seconds=0):
+        flags = [
+            fcntl.fcntl(int(link.name), fcntl.F_GETFL)
+            for link in Path("/proc/self/fd").iterdir()
+            if link.exists() and link.readlink() == path
+        ]
+        assert [flag & os.O_ACCMODE for flag in flags] == [os.O_RDONLY]
+        with pytest.raises(TimeoutError), state.lock(path, seconds=0):
+            pass
 
 
 def test_a_message_names_what_is_bad_first_and_no_more_than_five() -> None:

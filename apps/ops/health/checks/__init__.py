@@ -49,5 +49,5 @@ ALL: tuple[HealthCheck, ...] = (
     HealthCheck("clock", clock.look),
     HealthCheck("supervisor", supervisor.look, Status.BAD, "sudo supervisorctl status"),
     HealthCheck("cron", cron.look),
-    HealthCheck("checkout", checkout.look),
+    HealthCheck("checkout", checkout.look, next="git ls-remote   # in the checkout, as its owner"),
 )

@@ -25,6 +25,19 @@ FROM ops_jobrun
 WHERE job = ANY(%s) AND status NOT IN ('running', 'skipped')
 ORDER BY job, due DESC, id DESC
 """
+# The first run of each job that was skipped after the run before it was due, and had ended.
+_SKIPPED = """
+WITH ran AS (
+    SELECT job, max(greatest(due, finished_at)) AS at
+    FROM ops_jobrun
+    WHERE job = ANY(%s) AND status <> 'skipped'
+    GROUP BY job
+)
+SELECT job, min(due)
+FROM ops_jobrun LEFT JOIN ran USING (job)
+WHERE job = ANY(%s) AND status = 'skipped' AND due > coalesce(ran.at, '-infinity')
+GROUP BY job
+"""
 
 
 def look(settings: OpsSettings) -> Result:
@@ -53,12 +66,25 @@ def look(settings: OpsSettings) -> Result:
                 next="docker compose logs --tail 50 utility",
                 **figures,
             )
+    commands = [job.command for job in table.jobs]
     try:
         with sql.asking() as postgres:
-            ended = postgres.execute(_LAST, [[job.command for job in table.jobs]]).fetchall()
+            ended = postgres.execute(_LAST, [commands]).fetchall()
+            skipped = dict(postgres.execute(_SKIPPED, [commands, commands]).fetchall())
     except sql.Away as away:
         return unknown(f"Postgres has the jobs' runs and does not tell ({away}).", next=sql.NEXT)
-    failed = [row for row in ended if row[1] in FAILED and not _reports(row[0], row[2])]
+    for job in table.jobs:
+        # What keeps it from running had to be ended by then.
+        seconds = timedelta(seconds=max(line.seconds for line in job.lines))
+        since = skipped.get(job.command)
+        if since and now - since > seconds + GRACE:
+            return bad(
+                f'"{job.command}" has been skipped since {since:%Y-%m-%d %H:%M} UTC: the run '
+                "before it does not let go of its lock.",
+                next="docker compose restart utility",
+                **figures,
+            )
+    failed = [row for row in ended if row[1] in FAILED and not _elsewhere(row[0], row[2])]
     if failed:
         command, status, code, due = failed[0]
         ending = f" (exit code {code})" if code else ""
@@ -74,7 +100,9 @@ def look(settings: OpsSettings) -> Result:
     return good(f"{count} job{' is' if count == 1 else 's are'} on time.", **figures)
 
 
-def _reports(command: str, code: int | None) -> bool:
-    """check_health that found something did its work; counted as a failure it would find itself
-    for ever."""
-    return "check_health" in command.split() and code in (1, 3)
+def _elsewhere(command: str, code: int | None) -> bool:
+    """Whether another check says it. check_health that found something did its work: counted as a
+    failure, it would find itself for ever. A canary that did not come back, as one may while a
+    deployment changes the worker, is for `workers`, which looks at the age of the last one."""
+    words = command.split()
+    return ("check_health" in words and code in (1, 3)) or ("canary" in words and code == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def look(settings: OpsSettings) -> Result:
     docker_free, most_inodes = 0, 0.0
     for name, path in places.items():
         try:
-            used, inodes, free = _measure(path)
+            used, inodes, free = _measure(path, written=name not in ("docker", "checkout"))
         except FileNotFoundError:
             continue  # Nothing was kept there yet, or this is not the utility container.
         except OSError as error:
@@ -57,9 +58,15 @@ def look(settings: OpsSettings) -> Result:
     return good(f"{fullest} is the fullest: {percent:.0f} % {what}.", **figures)
 
 
-def _measure(path: Path) -> tuple[float, float, int]:
-    """Used per cent of its disk's room and of its inodes, as df counts, and the free bytes."""
+def _measure(path: Path, *, written: bool) -> tuple[float, float, int]:
+    """Used per cent of its disk's room and of its inodes, as df counts, and the free bytes.
+
+    Args:
+        written: what has to be written to: a disk that the kernel has made read-only is an error.
+    """
     disk = os.statvfs(path)
+    if written and disk.f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     used = disk.f_blocks - disk.f_bfree
     room = used + disk.f_bavail  # What is kept back for root is nobody else's.
     # Some file systems make inodes as they are wanted and say 0.

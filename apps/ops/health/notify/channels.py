@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from smtplib import SMTPException, SMTPResponseException
+from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -116,7 +116,10 @@ def _request(method: str, address: str, *, label: str, json: Any = None) -> None
 
 def _why(error: Exception) -> str:
     match error:
-        case requests.Timeout() | TimeoutError():
+        # smtplib says "disconnected" of a mail server that was silent for too long.
+        case (
+            requests.Timeout() | TimeoutError() | SMTPServerDisconnected(__context__=TimeoutError())
+        ):
             return "it did not answer in time"
         case requests.exceptions.SSLError():
             return "its certificate is not good"

@@ -10,6 +10,9 @@ from typing import Any
 from apps.ops.health.result import Status
 from apps.ops.health.state import Known
 
+# What comes and goes for so long is told, though no time that it is bad lasts.
+FLAP = timedelta(minutes=15)
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -32,17 +35,30 @@ class News:
 def news_for(channel: str, known: Mapping[str, Known], *, after_seconds: float) -> list[News]:
     """What is new to the channel of this key; what is bad comes first.
 
-    A change counts once it was seen for `after_seconds`, in both directions: of a check that flaps,
-    nobody hears, or hears once. That it is good again is told to who was told that it is bad.
+    A change counts once it was seen for `after_seconds`, in both directions. A check that flaps is
+    told once, and that it is good again once it is calm. That is told to who was told that it is
+    bad.
     """
+    after = timedelta(seconds=after_seconds)
     news = []
     for name, check in sorted(known.items()):
-        lasted = check.lasted() >= timedelta(seconds=after_seconds)
+        lasted, flaps = check.lasted() >= after, check.flapped() >= max(FLAP, after)
         was_told_bad = check.told.get(channel) == Status.BAD
         is_bad = check.measured == Status.BAD
-        if lasted and check.status == check.measured and is_bad != was_told_bad:
-            news.append(News(name, check.status, check.summary, check.next, check.measured_since))
+        counts = (lasted or flaps) if is_bad else (lasted and not flaps)
+        if counts and check.status == check.measured and is_bad != was_told_bad:
+            news.append(_flap(name, check) if flaps else _change(name, check))
     return sorted(news, key=lambda n: n.status != Status.BAD)
+
+
+def _change(name: str, check: Known) -> News:
+    return News(name, check.status, check.summary, check.next, check.measured_since)
+
+
+def _flap(name: str, check: Known) -> News:
+    return News(
+        name, check.status, f"{check.summary} It comes and goes.", check.next, check.restless
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,25 +50,28 @@ class Command(BaseCommand):
             os._exit(ended.code)
 
     def handle(self, *args: Any, names: list[str], **options: Any) -> None:
-        until = monotonic() + settings.OPS.health_seconds + POSTGRES_SECONDS
         try:
             checks = registry.choose(names, settings.OPS)
         except registry.NoSuchCheck as error:
             raise CommandError(str(error), returncode=2) from None
+        until = monotonic() + settings.OPS.health_seconds + POSTGRES_SECONDS
         findings = run(checks, settings.OPS)
-        warnings = []
+        warnings, remembered = [], True
         try:
             rounds.remember(findings, settings.OPS, whole=not names)
         except OSError as error:
+            remembered = False
             warnings.append(
-                f"What was found cannot be remembered, and nobody is told of it: {error}. "
-                "Next: df -h   # is the disk full, or the state volume gone?"
+                f"What was found cannot be remembered: {error}. What is bad is told in every "
+                "round. Next: df -h   # is the disk full, or the state volume gone or read-only?"
             )
         # Before anybody is told: that may take a while.
         with suppress(BrokenPipeError):
             self._show(findings, options)
             self.stdout.flush()
-        warnings += rounds.pass_on(settings.OPS, until=until, findings=findings, whole=not names)
+        warnings += rounds.pass_on(
+            settings.OPS, until=until, findings=findings, whole=not names, remembered=remembered
+        )
         for warning in warnings:
             self.stderr.write(f"Warning: {warning}")
         sys.exit(0 if options["exit_zero"] else exit_code(findings))
