@@ -61,8 +61,8 @@ def ask(kind: str, ref: str, *, by: str, origin: str) -> Deployment:
         # A double click is two requests at once: the second must see what the first wrote.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [ASK_LOCK])
-        if waiting := Deployment.objects.filter(status="queued", kind=kind, ref=ref).first():
-            raise Refused(f"That is asked for already: #{waiting.pk} waits to be started.")
+        if there := _the_same(kind, ref):
+            raise Refused(f"That is asked for already: #{there.pk} is {there.status}.")
         return Deployment.objects.create(
             kind=kind,
             status=Deployment.Status.QUEUED,
@@ -70,6 +70,14 @@ def ask(kind: str, ref: str, *, by: str, origin: str) -> Deployment:
             requested_by=by[:150],
             requested_from=origin[:200],
         )
+
+
+def _the_same(kind: str, ref: str) -> Deployment | None:
+    """What makes another one pointless, or worse: a second rollback, asked for while the first one
+    runs, would go back one release more."""
+    if kind == Deployment.Kind.ROLLBACK:
+        return Deployment.objects.filter(status__in=("queued", "running"), kind=kind).first()
+    return Deployment.objects.filter(status="queued", kind=kind, ref=ref).first()
 
 
 def claim(*, resting: Iterable[int] = ()) -> Deployment | None:

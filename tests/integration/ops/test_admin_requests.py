@@ -77,7 +77,7 @@ def test_asked_for_twice_it_says_that_it_waits_already(admin_client: Client) -> 
     admin_client.post(DEPLOY, {"ref": "main"})
     page = admin_client.post(DEPLOY, {"ref": "main"}).content.decode()
 
-    assert f"That is asked for already: #{queued().pk} waits to be started." in page
+    assert f"That is asked for already: #{queued().pk} is queued." in page
 
 
 def test_a_rollback_is_to_what_was_live_or_to_the_newest_stable_one(admin_client: Client) -> None:

@@ -7,6 +7,7 @@ import pty
 import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -276,3 +277,17 @@ def test_a_postgres_that_hangs_holds_it_up_only_so_long(
     assert code == 0
     assert api.values("files") == [PAGE]
     assert "this is not recorded" in err
+
+
+def test_a_device_or_a_huge_file_of_arguments_is_not_read(
+    ops: OpsSettings, api: CloudflareApi, tmp_path: Path
+) -> None:
+    huge = tmp_path / "huge"
+    huge.touch()
+    os.truncate(huge, 20_000_000)
+
+    for file in ("/dev/zero", str(huge)):
+        process = purge_process(ops, f"@{file}")
+        output, _ = process.communicate(timeout=HUNG_SECONDS)
+        assert (process.returncode, f"{file} is not read" in output) == (2, True)
+    assert not api.requests

@@ -236,3 +236,16 @@ def test_the_history_is_behind_when_a_row_runs_and_nobody_deploys(
     assert History(ops).is_behind()
     assert history.close_interrupted() == 1
     assert not History(ops).is_behind()
+
+
+@db
+def test_a_second_rollback_is_not_asked_for_while_one_runs() -> None:
+    """It would go back one release more."""
+    first = requests.ask("rollback", "", by="ada", origin="")
+    Deployment.objects.filter(pk=first.pk).update(status="running")
+
+    with pytest.raises(Refused, match=f"#{first.pk} is running"):
+        requests.ask("rollback", "", by="ada", origin="")
+    with pytest.raises(Refused, match=f"#{first.pk} is running"):
+        requests.ask("rollback", "abcdef1", by="grace", origin="")
+    requests.ask("deploy", "main", by="ada", origin="")

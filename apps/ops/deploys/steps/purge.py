@@ -5,6 +5,7 @@ from urllib.parse import quote, urljoin
 from django.conf import settings as django_settings
 
 from apps.ops import purges
+from apps.ops.cdn.answers import CdnAway
 from apps.ops.cdn.operations import Operation
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
@@ -42,10 +43,12 @@ class Purge(Step):
         if done.number is None:
             deploy.say("Postgres does not answer: this purge is not recorded.")
         if done.error:
+            rest = purges.rest_command(settings, done.left)
             raise StepFailed(
                 f"{done.purged:,} of {done.total:,} were purged at the CDN: {done.error.found} "
                 "Visitors may get old copies of the rest until they expire.",
-                next=purges.rest_command(settings, done.left),
+                # What was refused is refused again until its cause is mended.
+                next=rest if isinstance(done.error, CdnAway) else f"{done.error.next}; then {rest}",
             )
         return f"{done.purged:,} purged at {done.where}"
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import argparse
+import stat
 import sys
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
 
@@ -20,6 +22,7 @@ from apps.ops.interrupts import handling_signals
 USAGE = 2
 CHECK_SECONDS = 60.0
 SHOWN = 10
+MAX_FILE_BYTES = 10_000_000
 
 EXIT_CODES = """\
 exit codes:
@@ -45,6 +48,13 @@ class Command(BaseCommand):
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = EXIT_CODES
         return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        for word in argv[2:]:
+            if word.startswith("@") and (found := _why_not_read(Path(word[1:]))):
+                self.stderr.write(f"{word[1:]} is not read: {found}. Nothing was sent.")
+                sys.exit(USAGE)
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_argument_group("what")
@@ -221,3 +231,18 @@ def _operations(options: dict[str, Any]) -> list[Operation]:
         if options[name]:
             wanted.append(purges.public(settings.OPS, f"{name.upper()}_URL"))
     return [cdn.EVERYTHING] if options["everything"] else list(dict.fromkeys(wanted))
+
+
+def _why_not_read(path: Path) -> str:
+    """Why a file of arguments is not read; "" when it is. That there is none, argparse says."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        return ""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no file"  # A device has no end.
+    if found.st_size > MAX_FILE_BYTES:
+        return f"it has more than {MAX_FILE_BYTES // 1_000_000} MB"
+    return ""
