@@ -113,21 +113,21 @@ def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
 def test_migrations_that_the_older_code_cannot_run_with_are_reversed_behind_the_page(
     stack: ScratchStack,
 ) -> None:
-    older = stack.commit("A mood", adding("mood"))
+    older = stack.commit("A tempo", adding("tempo"))
     assert stack.deploy().code == 0
-    stack.commit("The mood is renamed", renaming("mood", "feel"), branch="renamed")
+    stack.commit("The tempo is renamed", renaming("tempo", "pace"), branch="renamed")
     assert stack.deploy("renamed", "--maintenance").code == 0
 
     refused = stack.rollback(older[:12])
     assert refused.code == 5, refused.output
     said = refused.event("ended")["error"]
-    assert "rename_mood" in said["next"]
+    assert "rename_tempo" in said["next"]
     assert "--maintenance" in said["next"]
 
     result = stack.rollback(older[:12], "--maintenance")
 
     assert result.code == 0, result.output
-    assert {"mood"} == columns_of(stack) & {"mood", "feel"}
+    assert {"tempo"} == columns_of(stack) & {"tempo", "pace"}
     status = stack.status()
     assert (status["front_door"]["release"], status["maintenance"]) == (older, False)
     assert status["problems"] == []

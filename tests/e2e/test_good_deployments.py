@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.e2e.conftest import Scene
+from tests.e2e.test_migrations import migrate
 from tests.rig.report import Ledger
 from tests.rig.stack import ScratchStack, run
 
@@ -156,15 +157,8 @@ def _new_heading(project: Path) -> None:
 
 
 def _new_column(project: Path) -> None:
-    (project / "apps/home/migrations/0002_mood.py").write_text(
-        "from django.db import migrations, models\n\n\n"
-        "class Migration(migrations.Migration):\n"
-        '    dependencies = [("home", "0001_initial")]\n'
-        "    operations = [\n"
-        '        migrations.AddField("message", "mood", models.CharField('
-        'max_length=10, blank=True, default="", db_default="")),\n'
-        "    ]\n"
-    )
+    column = 'models.CharField(max_length=10, blank=True, default="", db_default="")'
+    migrate(project, "mood", f'AddField("message", "mood", {column})')
     models = project / "apps/home/models.py"
     text = models.read_text()
     models.write_text(
