@@ -21,6 +21,7 @@ import docker
 from apps.ops import freezes, postgres
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import side_by_side
 from apps.ops.deploys import journal, lock, recovery
 from apps.ops.deploys.lock import Holding
 from apps.ops.deploys.story import Story
@@ -30,7 +31,6 @@ from apps.ops.errors import OpsError
 from apps.ops.health import registry, runner
 from apps.ops.health.result import HealthCheck, Result, Status, bad, good, unknown
 from apps.ops.health.runner import Finding
-from apps.ops.health.side_by_side import side_by_side
 from apps.ops.models import Deployment
 from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine, EngineAway

@@ -27,8 +27,8 @@ from django.utils import timezone
 from apps.ops.cdn.answers import CdnAway, CdnRefused
 from apps.ops.cdn.cloudflare import Cloudflare, Zone
 from apps.ops.cdn.operations import EVERYTHING, Kind, Operation, batches, prefix, url
-from apps.ops.cdn.within import within
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import within
 from apps.ops.errors import OpsError, Refused
 from apps.ops.models import Purge
 from apps.ops.processes import Say

@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from apps.ops.cdn.answers import CdnAway, CdnRefused, Later, result_of, shown
-from apps.ops.cdn.within import within
+from apps.ops.deadlines import within
 from apps.ops.errors import OpsError
 from apps.ops.processes import Say
 

@@ -11,10 +11,10 @@ from typing import Any
 from django.utils.module_loading import import_string
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import side_by_side
 from apps.ops.health.checks import ALL
 from apps.ops.health.result import HealthCheck, Result, unknown
 from apps.ops.health.runner import one_line
-from apps.ops.health.side_by_side import side_by_side
 
 MAX_NAME = 100
 

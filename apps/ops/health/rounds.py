@@ -11,13 +11,13 @@ from functools import partial
 from time import monotonic
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import side_by_side
 from apps.ops.health import state
 from apps.ops.health.notify.channels import Channel, NotTold, channels, ping
 from apps.ops.health.notify.news import Message, News, news_for
 from apps.ops.health.record import project
 from apps.ops.health.result import Status
 from apps.ops.health.runner import Finding
-from apps.ops.health.side_by_side import side_by_side
 from apps.ops.health.state import Known
 
 LOCK = "health-told.lock"

@@ -9,9 +9,9 @@ from functools import partial
 from time import monotonic
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
 from apps.ops.health.result import Figure, HealthCheck, Result, Status, unknown
-from apps.ops.health.side_by_side import side_by_side
 from apps.ops.redact import Redactor
 
 MAX_TEXT = 300

@@ -19,7 +19,7 @@ from apps.ops.deploys.steps.bake import Bake
 from apps.ops.edge.probe import Answer
 from apps.ops.errors import SwappedBack
 from apps.ops.stack.engine import Engine, Service
-from apps.ops.stack.logs import split_lines
+from apps.ops.stack.log_follower import split_lines
 from tests.integration.ops.front_door import ADDRESSES, FrontDoor
 
 

@@ -15,8 +15,8 @@ from django.utils import timezone
 from django_q.models import Task
 from pytest_django import Settings
 
+from apps.ops.clean_up import clean_up
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys.clean_up import clean_up
 from apps.ops.deploys.lock import deploy_lock, held_by
 from apps.ops.models import Deployment, JobRun, Release
 from tests.conftest import OpsSettingsFactory, PostgresServer

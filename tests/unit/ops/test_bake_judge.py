@@ -7,7 +7,7 @@ import pytest
 from apps.ops.colors import Color
 from apps.ops.deploys.bake.access_log import Entry
 from apps.ops.deploys.bake.judge import Figures, Limits, Span, outside, worse
-from apps.ops.stack.logs import split_lines
+from apps.ops.stack.log_follower import split_lines
 
 SWAP = 1000.0
 LIMITS = Limits(min_requests=20, error_points=5.0, slower_factor=3.0)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
 from apps.ops.health import registry
 from apps.ops.health.result import HealthCheck, Result, Status, bad, good, unknown
 from apps.ops.health.runner import MAX_TEXT, Finding, exit_code, run
-from apps.ops.health.side_by_side import side_by_side
 from apps.ops.presenters.health import finding_lines, findings_as_json
 
 if TYPE_CHECKING:

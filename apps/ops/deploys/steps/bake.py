@@ -13,7 +13,7 @@ from apps.ops.deploys.proof import front_door
 from apps.ops.deploys.steps.base import Step
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError, StepFailed, SwappedBack
-from apps.ops.stack.logs import LogFollower
+from apps.ops.stack.log_follower import LogFollower
 
 WEB_PORT = 8000
 LOOK_SECONDS = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from apps.ops.deploys.clean_up import clean_up
+from apps.ops.clean_up import clean_up
 from apps.ops.redact import Redactor
 
 
