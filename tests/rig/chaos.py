@@ -20,6 +20,7 @@ from docker.errors import APIError
 
 import docker
 from apps.ops.edge.probe import ask
+from apps.ops.stack.engine import READING_LABEL
 from tests.rig.load import Traffic, visitors
 from tests.rig.report import Ledger
 from tests.rig.stack import Result, ScratchStack, project_of
@@ -332,7 +333,10 @@ def _odd_containers(stack: ScratchStack) -> list[str]:
             or TEMPORARY_NAME.match(name)
         ):
             found.append(name.replace(f"{stack.project}-", ""))
-    return found
+    readers = docker.APIClient().containers(
+        all=True, filters={"label": f"{READING_LABEL}={stack.project}"}
+    )
+    return found + [f"{reader['Names'][0].lstrip('/')} (reads an image)" for reader in readers]
 
 
 def _containers(stack: ScratchStack) -> list[dict[str, Any]]:

@@ -116,6 +116,7 @@ def _recover(
 def _clear_the_way(context: Deploy) -> None:
     """End what still runs in its name, and what a killed Compose left half made."""
     context.engine.remove_one_offs(context.uid)
+    context.engine.remove_readers()
     for service in ("django-a", "django-b", WORKER):
         context.engine.remove_strays(service)
 

@@ -23,6 +23,8 @@ PROJECT_LABEL = "changeover.project"
 RELEASE_LABEL = "changeover.release"
 # On the one-off containers that a deployment runs: they outlive it when it is killed.
 DEPLOYMENT_LABEL = "changeover.deployment"
+# On those that never run: files of an image are read from them.
+READING_LABEL = "changeover.reading"
 
 
 class EngineAway(StepFailed):
@@ -136,6 +138,16 @@ class Engine:
                 container.remove(force=True)
         return len(found)
 
+    def remove_readers(self) -> int:
+        """Remove what a killed `read_tree` left, which would keep its image; how many it was."""
+        label = f"{READING_LABEL}={self.project}"
+        with self._talking() as client:
+            found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        for container in found:
+            with self._talking(), _gone_already():
+                container.remove(force=True)
+        return len(found)
+
     def signal(self, container: str, name: str) -> bool:
         """Send a signal to a container's first process; whether there is such a container."""
         with self._talking() as client:
@@ -172,7 +184,7 @@ class Engine:
         """The files below a directory of an image: their paths in it and their contents."""
         with self._talking() as client:
             container = client.containers.create(
-                image, command=["true"], labels={PROJECT_LABEL: self.project}
+                image, command=["true"], labels={READING_LABEL: self.project}
             )
             try:
                 stream, _ = container.get_archive(path)

@@ -240,6 +240,9 @@ class Killing:
         release = self.world.colors[color]
         return SimpleNamespace(release=release, running=True, address="old") if release else None
 
+    def remove_readers(self) -> None:
+        pass
+
     def remove_one_offs(self, uid: str) -> None:
         self.world.point()
 
