@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,6 @@ from apps.ops.models import Purge
 from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.cloudflare import (
     CloudflareApi,
-    purge_cache,
     purge_process,
 )
 
@@ -29,30 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "https://example.org/a.css"
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudflareApi]:
-    monkeypatch.setenv("NO_PROXY", "*")
-    with CloudflareApi.serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def ops(settings: Settings, ops_settings: OpsSettingsFactory, api: CloudflareApi) -> OpsSettings:
-    made: OpsSettings = ops_settings(
-        cloudflare_token=api.token,
-        cloudflare_zone="example.org",
-        cloudflare_api=api.address,
-        site_host="example.org",
-    )
-    settings.OPS = made
-    return made
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return partial(purge_cache, capsys)
 
 
 # --- What is sent ---------------------------------------------------------------------------------

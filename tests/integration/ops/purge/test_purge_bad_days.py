@@ -6,9 +6,7 @@ import random
 import re
 import shlex
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -33,7 +31,6 @@ from tests.integration.ops.cloudflare import (
     hangs_up,
     limited,
     limited_until,
-    purge_cache,
     purge_process,
     purges_and_hangs_up,
     says_nothing,
@@ -47,36 +44,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "https://example.org/a.css"
 
 
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudflareApi]:
-    monkeypatch.setenv("NO_PROXY", "*")
-    with CloudflareApi.serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def ops(settings: Settings, ops_settings: OpsSettingsFactory, api: CloudflareApi) -> OpsSettings:
-    made: OpsSettings = ops_settings(
-        cloudflare_token=api.token,
-        cloudflare_zone="example.org",
-        cloudflare_api=api.address,
-        site_host="example.org",
-    )
-    settings.OPS = made
-    return made
-
-
 def quickly(**changes: Any) -> purges.Asked:
     return purges.Asked(**{"seconds": HUNG_SECONDS, "first_wait": 0.01, "say": print, **changes})
 
 
 def urls(count: int) -> list[Operation]:
     return [url(f"https://example.org/{n}.css") for n in range(count)]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return partial(purge_cache, capsys)
 
 
 def test_ten_thousand_urls_are_each_purged_once_by_an_api_that_answers_429_and_500_at_random(

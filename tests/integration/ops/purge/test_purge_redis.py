@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,39 +14,13 @@ from pytest_django import Settings
 from apps.ops.models import Purge
 from tests.integration.ops.cloudflare import (
     CloudflareApi,
-    purge_cache,
 )
 
 if TYPE_CHECKING:
-    from apps.ops.conf import OpsSettings
-    from tests.conftest import OpsSettingsFactory, RedisServer
+    from tests.conftest import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "https://example.org/a.css"
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudflareApi]:
-    monkeypatch.setenv("NO_PROXY", "*")
-    with CloudflareApi.serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def ops(settings: Settings, ops_settings: OpsSettingsFactory, api: CloudflareApi) -> OpsSettings:
-    made: OpsSettings = ops_settings(
-        cloudflare_token=api.token,
-        cloudflare_zone="example.org",
-        cloudflare_api=api.address,
-        site_host="example.org",
-    )
-    settings.OPS = made
-    return made
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    return partial(purge_cache, capsys)
 
 
 @pytest.fixture
