@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.deploys import preview
 from apps.ops.deploys.context import Options
 from apps.ops.deploys.operations import deploy
 from apps.ops.errors import OpsError
+from apps.ops.management.base import CommandWithExitCodes
 from apps.ops.presenters.chosen import add_format, presenter
 from apps.ops.redact import Redactor
 
@@ -28,7 +29,8 @@ exit codes:
 """
 
 
-class Command(BaseCommand):
+class Command(CommandWithExitCodes):
+    exit_codes = EXIT_CODES
     help = (
         "Deploy a commit of the remote without losing a request: fetch it, build its image, prove "
         "it in the idle colour, move the traffic, retire the old colour. Before the swap a failure "
@@ -36,12 +38,6 @@ class Command(BaseCommand):
     )
     # Settings that would bite are checked in the new release's own image (preflight).
     requires_system_checks = []
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(*args, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = EXIT_CODES
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import stat
 import sys
 from dataclasses import replace
@@ -9,7 +8,7 @@ from threading import Event
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from apps.ops import purges
 from apps.ops.cdn import operations as cdn
@@ -18,6 +17,7 @@ from apps.ops.cdn.operations import Operation
 from apps.ops.deploys import history
 from apps.ops.errors import OpsError, Refused
 from apps.ops.interrupts import handling_signals
+from apps.ops.management.base import CommandWithExitCodes
 
 USAGE = 2
 CHECK_SECONDS = 60.0
@@ -36,7 +36,8 @@ exit codes:
 """
 
 
-class Command(BaseCommand):
+class Command(CommandWithExitCodes):
+    exit_codes = EXIT_CODES
     help = (
         "Purge the CDN in front of the site (Cloudflare), or the site's own cache in Redis. "
         "Several at once may be given. Works with Postgres down; then it is not recorded."
@@ -44,10 +45,7 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(*args, fromfile_prefix_chars="@", **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = EXIT_CODES
-        return parser
+        return super().create_parser(*args, fromfile_prefix_chars="@", **kwargs)
 
     def run_from_argv(self, argv: list[str]) -> None:
         for word in argv[2:]:

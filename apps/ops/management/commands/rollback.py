@@ -5,10 +5,11 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.deploys.context import Options
 from apps.ops.deploys.operations import rollback
+from apps.ops.management.base import CommandWithExitCodes
 from apps.ops.presenters.chosen import add_format, presenter
 
 EXIT_CODES = """\
@@ -24,18 +25,13 @@ exit codes:
 """
 
 
-class Command(BaseCommand):
+class Command(CommandWithExitCodes):
+    exit_codes = EXIT_CODES
     help = (
         "Go back to a release whose image was kept: without RELEASE, to the newest stable one that "
         "is not live. To a warm standby it is one swap. Works with Postgres down."
     )
     requires_system_checks = []
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(*args, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = EXIT_CODES
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
