@@ -4,36 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.ops.deploys.environment import assignments, missing_variables
+from apps.ops.deploys.environment import missing_variables
 from apps.ops.source import Checkout
 
 if TYPE_CHECKING:
     from tests.conftest import Git
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("NAME=value", [("NAME", "value")]),
-        ("  export NAME = value ", [("NAME", "value")]),
-        ('NAME="two words"', [("NAME", "two words")]),
-        ("NAME='x'", [("NAME", "x")]),
-        ("NAME=a=b", [("NAME", "a=b")]),
-        ("NAME=", [("NAME", "")]),
-        ('NAME=""', [("NAME", "")]),
-        ("#NAME=value", []),
-        ("# prose with NAME=value", []),
-        ("1NAME=value", []),
-        ("no assignment", []),
-        ("", []),
-    ],
-)
-def test_an_assignment_is_read_as_compose_reads_it(line: str, found: list[tuple[str, str]]) -> None:
-    assert assignments(line) == found
-
-
-def test_a_comment_after_the_equals_sign_is_no_value() -> None:
-    assert assignments("NAME= # fill this in") == [("NAME", "")]
 
 
 @pytest.fixture
