@@ -12,6 +12,8 @@ from apps.ops.conf import OpsSettings
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.FileAwareEnv()
+# On a laptop: in a container Compose has read it, and what is set already is left.
+env.read_env(BASE_DIR / ".env", parse_comments=True)
 
 DEBUG = env.bool("DEBUG", default=False)
 # Empty, a deployment can still say and record that it is missing. (A file ends with a newline.)

@@ -117,6 +117,9 @@ class OpsSettings:
     task_seconds: int = _env("WORKER_TASK_SECONDS", 60)
     worker_stop_grace_seconds: int = _env("WORKER_STOP_GRACE_SECONDS", 200)
 
+    # From a laptop: where the site runs.
+    servers: tuple[str, ...] = _env("OPS_SERVERS", ())
+
     # Who asks, as the shell that ran `docker compose run` knows them.
     requested_by: str = _env("OPS_REQUESTED_BY", "")
     requested_from: str = _env("OPS_REQUESTED_FROM", "")

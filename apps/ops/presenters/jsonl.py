@@ -27,6 +27,9 @@ class JsonLines(Listener):
     def line(self, text: str) -> None:
         self._write("line", text=text)
 
+    def noted(self, text: str) -> None:
+        self._write("noted", text=text)
+
     def step_succeeded(self, name: str, summary: str, seconds: float) -> None:
         self._write("step_succeeded", step=name, summary=summary, seconds=round(seconds, 3))
 
@@ -72,6 +75,7 @@ class JsonLines(Listener):
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     return {
         "release": plan.commit.sha,
+        "author": plan.commit.author,
         "subject": plan.commit.subject,
         "live": plan.live.value,
         "live_release": plan.live_release,

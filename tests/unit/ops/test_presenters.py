@@ -63,7 +63,7 @@ def test_every_event_is_one_line_of_json() -> None:
     events = json_lines()
 
     assert [event["event"] for event in events] == [
-        *("started", "planned", "step_started", "line", "line", "step_succeeded", "step_started"),
+        *("started", "planned", "step_started", "line", "noted", "step_succeeded", "step_started"),
         *("step_failed", "step_undone", "warned", "swapped", "ended"),
     ]
     assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)

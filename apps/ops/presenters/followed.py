@@ -1,0 +1,48 @@
+"""What a command on a server writes, shown here: a deployment's events as they would be there, all
+else as it is."""
+
+from __future__ import annotations
+
+import sys
+
+from apps.ops.deploys.events import Listener
+from apps.ops.presenters.lines import Lines
+from apps.ops.presenters.replay import Pausable, replay
+from apps.ops.remote.commands import Words
+
+
+class Followed:
+    """Args:
+    words: the command; its options say how it is shown.
+    """
+
+    def __init__(self, words: Words) -> None:
+        self._listener: Listener | None = None
+        self._live: Pausable | None = None
+        if words.is_json or not words.is_eventful:
+            return
+        if (sys.stdout.isatty() or words.force_color) and words.verbosity == 1:
+            self._live = Pausable(sys.stdout, color=not words.no_color, kind=words.command)
+        self._listener = self._live or Lines(
+            sys.stdout, verbosity=words.verbosity, kind=words.command
+        )
+
+    def stdout(self, line: bytes) -> None:
+        if self._listener is None:
+            sys.stdout.buffer.write(line + b"\n")
+        elif not replay(line.decode(errors="replace"), self._listener):
+            sys.stdout.write(line.decode(errors="replace") + "\n")
+        sys.stdout.flush()
+
+    def stderr(self, line: bytes) -> None:
+        # Not to the file behind it: live progress moves down for what goes to sys.stderr.
+        sys.stderr.write(line.decode(errors="replace") + "\n")
+        sys.stderr.flush()
+
+    def pause(self) -> bool:
+        """Whether there was live progress, which is hidden now."""
+        return self._live is not None and self._live.pause()
+
+    def resume(self) -> None:
+        if self._live:
+            self._live.resume()

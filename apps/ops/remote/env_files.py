@@ -1,0 +1,333 @@
+"""`remote env push|pull|diff|edit`: the `.env` of a server, carried without showing a value."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from apps.ops.dotenv import Changes, Dotenv, Example, compare, parse, read_example
+from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
+from apps.ops.remote.asking import Ask, Say, whoever_is_there
+from apps.ops.remote.connection import Connection
+from apps.ops.remote.server_file import ServerFile
+from apps.ops.remote.servers import Server
+
+ACTIONS = ("push", "pull", "diff", "edit")
+DIFFERENT = 1
+UNCHANGED = "Nothing was changed on the server; traffic is as it was."
+# What is easily forgotten about a name whose value changes.
+_NOTES = {
+    "POSTGRES_PASSWORD": "Postgres keeps the password that it was first started with: change it "
+    "there, too (ALTER USER).",
+    "SECRET_KEY": "Queued tasks are read with the current key only. Put the old one into "
+    "SECRET_KEY_FALLBACKS, so that nobody is signed out.",
+    "COMPOSE_PROJECT_NAME": "Another project name is another stack, with an empty database.",
+}
+
+
+def add_env_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=ACTIONS,
+        help="push: send this machine's copy. pull: fetch the server's. diff: the names that "
+        "differ. edit: change the server's in $EDITOR.",
+    )
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        help="This machine's copy. Default: .env.SERVER (production: .env.production).",
+    )
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="Send names that .env.example does not have."
+    )
+    parser.add_argument(
+        "--noinput", "--no-input", action="store_false", dest="interactive", help="Do not ask."
+    )
+
+
+def handle_env(
+    connection: Connection,
+    server: Server,
+    action: str,
+    options: Mapping[str, Any],
+    *,
+    ask: Ask | None = None,
+) -> int:
+    """Do one of ACTIONS with the server's `.env`.
+
+    Args:
+        options: what `add_env_arguments` parsed: file, allow_unknown, interactive.
+
+    Returns:
+        The exit code: 0; 1 when `diff` found a difference.
+
+    Raises:
+        Refused: a check against `.env.example` says no, nobody can be asked, or the file was
+            changed by somebody else meanwhile.
+        Cancelled: the answer was no.
+        StepFailed: the server, or this machine, did not take the file.
+        RemoteFailed: something on the way to the server.
+    """
+    work = _EnvFiles(connection, server, options, ask or whoever_is_there(), _say)
+    try:
+        return {"push": work.push, "pull": work.pull, "diff": work.diff, "edit": work.edit}[
+            action
+        ]()
+    except OpsError as error:
+        error.traffic = error.traffic or UNCHANGED
+        raise
+
+
+class _EnvFiles:
+    def __init__(
+        self,
+        connection: Connection,
+        server: Server,
+        options: Mapping[str, Any],
+        ask: Ask,
+        say: Say,
+    ) -> None:
+        self._server = server
+        self._remote = ServerFile(connection, f"{server.directory}/.env")
+        root: Path = settings.BASE_DIR
+        self._local = Path(options.get("file") or root / f".env.{server.name}")
+        self._example_path = root / ".env.example"
+        self._allow_unknown = bool(options.get("allow_unknown"))
+        self._interactive = bool(options.get("interactive", True))
+        self._ask = ask
+        self._say = say
+        self._command = f"manage.py remote --server {server.name} env"
+
+    def push(self) -> int:
+        text = self._read_local()
+        given = self._parse(text, str(self._local))
+        self._check(given, again=f"{self._command} push")
+        present = self._remote.read()
+        changes = self._changes(present, given)
+        if present == text:
+            self._say(f"{self._server} has it already: nothing was sent.")
+            return 0
+        self._show(changes, given)
+        if self._interactive and not self._ask.yes(f"Send this to {self._server}?"):
+            raise Cancelled(
+                "Nothing was sent.", next=f"{self._command} push   # --noinput: unasked"
+            )
+        self._send(text, present, changes)
+        return 0
+
+    def pull(self) -> int:
+        text = self._require_remote()
+        if self._local.exists() and self._read_local() == text:
+            self._say(f"{self._local} is the same already.")
+            return 0
+        copy = _write_private(self._local, text)
+        names = len(parse(text).values)
+        self._say(f"Wrote {self._local} (mode 0600): {names} names from {self._server}.")
+        if copy:
+            self._say(f"The old one is kept as {copy.name}.")
+        return 0
+
+    def diff(self) -> int:
+        given = self._parse(self._read_local(), str(self._local))
+        changes = compare(parse(self._require_remote()), given)
+        for line in changes.lines():
+            self._say(line)
+        self._say(
+            f"+ only in {self._local.name}, - only on {self._server}, ~ another value."
+            if changes
+            else f"{self._local.name} and {self._server} have the same names and values."
+        )
+        return DIFFERENT if changes else 0
+
+    def edit(self) -> int:
+        present = self._require_remote()
+        directory = Path(tempfile.mkdtemp(prefix="changeover-env-"))  # For us alone: mode 0700.
+        try:
+            path = directory / ".env"
+            _write_private(path, present)
+            given = self._edited(path)
+            text = path.read_text()
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        if text == present:
+            self._say("Nothing was changed, nothing was sent.")
+            return 0
+        changes = compare(parse(present), given)
+        self._show(changes, given)
+        self._send(text, present, changes)
+        return 0
+
+    # --- Parts of these ---------------------------------------------------------------------------
+
+    def _edited(self, path: Path) -> Dotenv:
+        """What the editor left; it is opened again as long as that may not be sent."""
+        while True:
+            _open_editor(path)
+            try:
+                given = self._parse(_read(path), "what you wrote")
+                self._check(given, again=f"{self._command} edit")
+                return given
+            except Refused as error:
+                self._say(error.found)
+                if not (self._interactive and self._ask.yes("Open the editor again?")):
+                    error.found = f"{error.found} What you wrote was not kept."
+                    raise
+
+    def _send(self, text: str, present: str | None, changes: Changes) -> None:
+        copy = self._remote.replace(text, expected=present)
+        self._say(f"{self._server} has it (mode 0600).")
+        if copy:
+            self._say(f"The old one is kept there as {copy}.")
+        for name in changes.changed:
+            if name in _NOTES:
+                self._say(f"note: {_NOTES[name]}")
+        self._say(
+            f"It counts from the next deploy: manage.py remote --server {self._server.name} deploy"
+        )
+
+    def _changes(self, present: str | None, given: Dotenv) -> Changes:
+        return compare(parse(present or ""), given)
+
+    def _show(self, changes: Changes, given: Dotenv) -> None:
+        for line in changes.lines():
+            self._say(line)
+        if not changes:
+            self._say("The names and values are the same: comments or their order differ.")
+        for name in given.interpolated:
+            self._say(
+                f"note: {name} has a $, which Compose takes for a variable. Put the value into "
+                "single quotes if it is meant as it stands."
+            )
+
+    def _parse(self, text: str, where: str) -> Dotenv:
+        given = parse(text)
+        if given.wrong:
+            numbers = ", ".join(str(number) for number in given.wrong)
+            raise Refused(
+                f"{where} has lines that are no NAME=value: {numbers}.",
+                next=f"Mend them, then again: {self._command} …",
+            )
+        return given
+
+    def _check(self, given: Dotenv, *, again: str) -> None:
+        example = self._example()
+        if missing := example.missing(given):
+            raise Refused(
+                f".env.example requires {_names(missing)}, without a value here.",
+                next=f"Give a value, then again: {again}",
+            )
+        if (unknown := example.unknown(given)) and not self._allow_unknown:
+            raise Refused(
+                f".env.example does not have {_names(unknown)}.",
+                next=f"Correct or describe it there, or: {again} --allow-unknown",
+            )
+
+    def _example(self) -> Example:
+        try:
+            return read_example(self._example_path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(
+                f"The names cannot be checked: {self._example_path} cannot be read ({error}).",
+                next=f"git checkout -- {self._example_path.name}",
+            ) from None
+
+    def _read_local(self) -> str:
+        try:
+            return _read(self._local)
+        except FileNotFoundError:
+            raise Refused(
+                f"There is no {self._local}.",
+                next=f"{self._command} pull   # or name it: --file FILE",
+            ) from None
+
+    def _require_remote(self) -> str:
+        text = self._remote.read()
+        if text is None:
+            raise Refused(
+                f"{self._server} has no {self._remote.path}.",
+                next=f"{self._command} push, or for a new server: manage.py provision",
+            )
+        return text
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+def _read(path: Path) -> str:
+    """Raises:
+    FileNotFoundError: it is not there.
+    Refused: it cannot be read, or is no text.
+    """
+    try:
+        # As it is: line endings are not ours to change.
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise Refused(
+            f"{path} cannot be read: {reason}.", next="Mend that, or name another with --file."
+        ) from None
+
+
+def _write_private(path: Path, text: str) -> Path | None:
+    """Write with mode 0600, all or nothing; what was there is kept as a dated copy.
+
+    Returns:
+        The copy, where there was something.
+    """
+    copy = None
+    try:
+        if path.exists():
+            copy = path.with_name(f"{path.name}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+            _write_private(copy, _read(path))
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
+        new = Path(name)
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StepFailed(
+            f"{path} cannot be written: {error.strerror}.", next="Name another with --file."
+        ) from None
+    return copy
+
+
+def _open_editor(path: Path) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        argv = [*shlex.split(editor), str(path)]
+        code = subprocess.call(argv)
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"The editor {editor!r} cannot be started: {error}.",
+            next="export EDITOR=nano, or whichever you have; then again",
+        ) from None
+    if code:
+        raise Cancelled(
+            f"The editor ended with exit code {code}: nothing was sent.",
+            next="Again, when you like.",
+        )

@@ -1,0 +1,270 @@
+"""What goes on when nobody is connected: every line once, the exit code, and nothing left there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread, Timer
+from time import sleep
+from typing import Any
+
+import pytest
+
+from apps.ops.remote import commands, connection, following
+from apps.ops.remote.asking import Nobody
+from apps.ops.remote.commands import Words
+from apps.ops.remote.connection import Completed, Connection, connect
+from apps.ops.remote.failures import RemoteFailed, TookTooLong
+from apps.ops.remote.following import Detached, Follower, Gone, Wish
+from apps.ops.remote.servers import Server
+from tests.conftest import wait_until
+from tests.integration.ops.remote_site import Site
+from tests.integration.ops.sshd import Relay, Sshd, make_key
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path / "it's a site")
+    yield site
+    site.destroy()
+
+
+@pytest.fixture
+def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A link to a server that knows us."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    sshd = Sshd().allow(make_key(tmp_path / ".ssh" / "id_ed25519"))
+    try:
+        relay = Relay(sshd.start().port)
+        (tmp_path / ".ssh" / "known_hosts").write_text(sshd.known_hosts_line(relay.port))
+        yield relay
+        relay.close()
+    finally:
+        sshd.destroy()
+
+
+class Client:
+    """A laptop that follows: what it has shown, and what it was told."""
+
+    def __init__(self, relay: Relay, site: Site, wish: Wish = Wish.DETACH) -> None:
+        self.server = Server("test", None, "127.0.0.1", relay.port, str(site.directory))
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self.told: list[str] = []
+        self.name = commands.new_name("backup_db")
+        self.follower = Follower(self.link, say=self.told.append, wish=lambda: wish)
+
+    def link(self) -> Connection:
+        return connect(self.server, ask=Nobody(), say=print)
+
+    def start(self, lines: int, *, pause: float = 0.0, code: int = 0) -> None:
+        words = ["backup_db", "-n", str(lines), "-p", str(pause), "-c", str(code)]
+        argv = commands.detached(
+            self.server.directory, Words.of(words), name=self.name, by="ada@laptop", environment={}
+        )
+        self.follower.start(argv, self.name)
+
+    def follow(self, on_line: Callable[[], object] = lambda: None) -> int:
+        def show(line: bytes) -> None:
+            self.out.append(line.decode())
+            on_line()
+
+        try:
+            return self.follower.follow(
+                self.name, on_stdout=show, on_stderr=lambda line: self.err.append(line.decode())
+            )
+        finally:
+            self.follower.close()
+
+
+def whole(lines: int) -> tuple[list[str], list[str]]:
+    """What it writes, on standard output and standard error."""
+    out = [f"out {number}" for number in range(lines)] + [f"long {'x' * 100_000}"]
+    return out, [f"err {number}" for number in range(0, lines, 7)]
+
+
+def test_each_line_comes_once_with_the_exit_code_and_nothing_is_left(
+    relay: Relay, site: Site
+) -> None:
+    client = Client(relay, site)
+    client.start(100, code=6)
+    assert client.follow() == 6
+    assert (client.out, client.err) == whole(100)
+    assert site.containers() == []
+
+
+def test_no_line_is_lost_or_repeated_however_often_the_link_is_cut(
+    relay: Relay, site: Site
+) -> None:
+    client, cuts = Client(relay, site), iter(range(20, 300, 45))
+    at = next(cuts)
+
+    def cut() -> None:
+        nonlocal at
+        if len(client.out) >= at:
+            at = next(cuts, 10_000)
+            relay.cut()
+
+    client.start(300, pause=0.02, code=3)
+    assert client.follow(cut) == 3
+    assert (client.out, client.err) == whole(300)
+    assert client.told.count("Connected again.") == 7
+    assert site.containers() == []
+
+
+def test_a_link_that_falls_silent_is_made_anew(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ASK_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 1.0)
+    client = Client(relay, site)
+
+    def hush() -> None:
+        if len(client.out) == 20:
+            relay.fall_silent()
+            Timer(4.0, relay.speak_again).start()
+
+    client.start(100, pause=0.02)
+    assert client.follow(hush) == 0
+    assert (client.out, client.err) == whole(100)
+    assert "Connected again." in client.told
+
+
+def test_a_link_that_is_cut_while_it_starts_does_not_start_it_twice(
+    relay: Relay, site: Site
+) -> None:
+    client = Client(relay, site)
+
+    def cut_soon() -> None:
+        relay.wait_for_connection()
+        sleep(0.6)  # About when Compose runs; wherever it falls, the same holds.
+        relay.cut()
+
+    thread = Thread(target=cut_soon)
+    thread.start()
+    client.follower._link()
+    client.start(30)
+    thread.join()
+    assert client.follow() == 0
+    assert (client.out, client.err) == whole(30)
+
+
+def test_a_client_that_is_gone_ends_nothing_and_the_next_one_sees_all(
+    relay: Relay, site: Site
+) -> None:
+    first, second = Client(relay, site), Client(relay, site)
+    first.start(100, pause=0.02, code=6)
+    name = first.name
+
+    class Killed(Exception):
+        pass
+
+    def die() -> None:
+        if len(first.out) > 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        first.follow(die)
+    assert site.is_running(name)
+    second.name = second.follower.newest()
+    assert second.name == name
+    assert second.follower.state(name).words.argv[0] == "backup_db"
+    assert second.follow() == 6
+    assert (second.out, second.err) == whole(100)
+
+
+def interrupt_at(client: Client, line: int) -> Callable[[], None]:
+    def interrupt() -> None:
+        if len(client.out) == line:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def test_ctrl_c_and_detach_lets_it_go_on_and_says_how_to_come_back(
+    relay: Relay, site: Site
+) -> None:
+    client = Client(relay, site, Wish.DETACH)
+    client.start(1000, pause=0.02)
+    with pytest.raises(Detached) as detached:
+        client.follow(interrupt_at(client, 5))
+    assert detached.value.next == f"manage.py remote --server test attach {client.name}"
+    assert detached.value.exit_code == 255
+    assert site.is_running(client.name)
+
+
+def test_ctrl_c_and_cancel_ends_it_and_its_own_exit_code_comes_back(
+    relay: Relay, site: Site
+) -> None:
+    client = Client(relay, site, Wish.CANCEL)
+    client.start(1000, pause=0.02)
+    assert client.follow(interrupt_at(client, 5)) == 130
+    assert client.out[-1] == "asked to stop"
+    assert client.out[:-1] == [f"out {number}" for number in range(len(client.out) - 1)]
+
+
+def test_ctrl_c_while_it_starts_ends_what_was_started(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(relay, site, Wish.CANCEL)
+    link = client.follower._link()
+    run = link.run
+
+    def interrupted(*arguments: Any, **options: Any) -> Completed:
+        monkeypatch.setattr(link, "run", run)
+        with suppress(TookTooLong):
+            run(*arguments, **{**options, "seconds": 0.3})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(link, "run", interrupted)
+    client.start(1000, pause=0.02)
+    assert client.follow() in (130, 143)
+    assert site.containers() == []
+
+
+def test_ctrl_c_and_on_misses_nothing(relay: Relay, site: Site) -> None:
+    client = Client(relay, site, Wish.FOLLOW)
+    client.start(100, pause=0.01)
+    assert client.follow(interrupt_at(client, 5)) == 0
+    assert (client.out, client.err) == whole(100)
+
+
+def test_a_checkout_that_is_not_there_starts_nothing_and_says_so(relay: Relay, site: Site) -> None:
+    client = Client(relay, site)
+    client.server = Server("test", None, "127.0.0.1", relay.port, "/no/such/place")
+    with pytest.raises(RemoteFailed, match="/no/such/place, it could not be started") as failed:
+        client.start(1)
+    assert "/no/such/place" in failed.value.output
+    assert "traffic is as it was" in failed.value.traffic
+
+
+def test_a_server_that_does_not_come_back_is_given_up_with_the_next_command(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 1.0)
+    client = Client(relay, site)
+    client.start(1000, pause=0.02)
+
+    def end() -> None:
+        if len(client.out) == 5:
+            relay.close()
+
+    with pytest.raises(RemoteFailed) as failed:
+        client.follow(end)
+    assert failed.value.exit_code == 255
+    assert failed.value.traffic == "What was begun there goes on."
+    assert failed.value.next == "manage.py remote --server test attach"
+    wait_until(lambda: site.is_running(client.name))
+
+
+def test_what_is_not_there_is_said(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "APPEAR_SECONDS", 0.0)
+    client = Client(relay, site)
+    with pytest.raises(Gone, match="there is nothing to follow"):
+        client.follower.newest()
+    with pytest.raises(Gone, match=f"there is no {client.name}"):
+        client.follow()
