@@ -29,10 +29,11 @@ CMD ["gunicorn", "--config", "config/gunicorn.conf.py", "config.wsgi"]
 
 
 FROM base AS tools
-# git fetches; docker, buildx and compose build and start; pg_dump and psql back up; ssh reaches git.
+# git fetches; docker, buildx and compose build and start; pg_dump and psql back up; ssh reaches git;
+# nano is for `remote env edit`.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        ca-certificates docker-buildx docker-cli docker-compose git openssh-client postgresql-client \
+        ca-certificates docker-buildx docker-cli docker-compose git nano openssh-client postgresql-client \
     && rm -rf /var/lib/apt/lists/*
 
 

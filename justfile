@@ -34,32 +34,49 @@ bench *arguments: _test-image
 chaos n="30" *arguments: _test-image
     @shift; just _rig chaos --root '{{ root }}/.cache/chaos' --port 8091 --rate 100 --kills '{{ n }}' "$@"
 
-# --- Production, on the server ---------------------------------------------------------------------
+# --- Production: on the server, or from a laptop over SSH --------------------------------------------
 
 # Deploy the remote's main branch, or a REF, without losing a request.
 [group('production')]
+[no-exit-message]
 deploy *arguments:
-    {{ utility }} deploy "$@"
+    @just _production deploy "$@"
 
 # Go back to the newest stable release that differs, or to a RELEASE.
 [group('production')]
+[no-exit-message]
 rollback *arguments:
-    {{ utility }} rollback "$@"
+    @just _production rollback "$@"
 
 # Who gets the traffic, what runs, what was deployed.
 [group('production')]
+[no-exit-message]
 status *arguments:
-    {{ utility }} status "$@"
+    @just _production status "$@"
 
 # What is wrong, and what to type; also when Docker does not answer.
 [group('production')]
+[no-exit-message]
 doctor *arguments:
-    @docker/doctor "$@"
+    @just _production doctor "$@"
 
 # Purge the CDN, or the site's own cache: just purge_cache --static --url https://example.org/
 [group('production')]
+[no-exit-message]
 purge_cache *arguments:
-    {{ utility }} purge_cache "$@"
+    @just _production purge_cache "$@"
+
+# Any of it on a server that OPS_SERVERS names: just remote logs -f, just remote attach
+[group('production')]
+[no-exit-message]
+remote *arguments:
+    @docker/laptop remote "$@"
+
+# Make a fresh Debian or Ubuntu machine the site's server: just provision --plan
+[group('production')]
+[no-exit-message]
+provision *arguments:
+    @docker/laptop provision "$@"
 
 # --- Development -----------------------------------------------------------------------------------
 
@@ -122,6 +139,20 @@ fmt: _test-image
         --env RUFF_NO_CACHE=true {{ test_image }} sh -c 'ruff check --fix --quiet .; ruff format .'
 
 # --- Behind the scenes -----------------------------------------------------------------------------
+
+# A server's .env says which compose files are production's, and a laptop's which servers there are.
+[no-exit-message]
+_production *words:
+    #!/bin/sh
+    set -eu
+    has() { eval "[ -n \"\${$1:-}\" ]" || grep -Eqs "^ *(export +)?$1 *= *[^ #]" .env; }
+    if has OPS_SERVERS || ! has COMPOSE_FILE; then
+        exec docker/laptop remote "$@"
+    elif [ "$1" = doctor ]; then
+        shift
+        exec docker/doctor "$@"
+    fi
+    exec {{ utility }} "$@"
 
 # Official base images are pulled; where no registry is in reach, stand-ins are built.
 _base-images:
