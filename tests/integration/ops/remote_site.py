@@ -48,7 +48,8 @@ if command == "deploy":
     error = {"found": "It broke.", "traffic": "It is as it was.", "next": "deploy", "output": "why"}
     ended("failed", 1, error)
 if command == "status":
-    print(json.dumps({"by": os.environ.get("OPS_REQUESTED_BY"), "words": rest, "here": os.getcwd()}))
+    by = os.environ.get("OPS_REQUESTED_BY")
+    print(json.dumps({"by": by, "words": rest, "here": os.getcwd()}))
     print("on stderr", file=sys.stderr)
 if command == "shell":
     print("reading", flush=True)

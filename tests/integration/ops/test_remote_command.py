@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,16 @@ def test_what_only_looks_passes_through_untouched(laptop: Laptop, site: Site) ->
     assert (done.stdout, done.returncode) == (f"{json.dumps(expected)}\n", 0), done.stderr
     assert done.stderr == "on stderr\n"
     assert site.containers() == []
+
+
+def test_the_doctor_answers_where_no_container_can_be_started(laptop: Laptop, site: Site) -> None:
+    (site.directory / "docker").mkdir()
+    shutil.copy(ROOT / "docker/doctor", site.directory / "docker/doctor")
+
+    done = laptop.remote("--server", "here", "doctor")
+
+    assert done.returncode == 3
+    assert f"There is no image {site.project}:utility" in done.stdout
 
 
 def test_standard_input_reaches_it_and_its_exit_code_is_ours(laptop: Laptop) -> None:

@@ -9,10 +9,11 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
+from apps.ops.management.base import CommandWithExitCodes
 from apps.ops.presenters.followed import Followed
 from apps.ops.redact import Redactor
 from apps.ops.remote import attached, commands, env_files
@@ -26,11 +27,7 @@ from apps.ops.remote.servers import Server, choose, parse
 USAGE = 2
 SLACK_SECONDS = 5.0
 
-EPILOG = """\
-commands of its own:
-  attach [NAME]               follow what goes on there, and how it ends
-  env push|pull|diff|edit     the server's .env
-
+EXIT_CODES = """\
 exit codes:
   the command's own, and
   2    usage, or OPS_SERVERS has no such server
@@ -40,19 +37,14 @@ exit codes:
 """
 
 
-class Command(BaseCommand):
+class Command(CommandWithExitCodes):
     help = (
         "Run an ops command on a server, over SSH: remote deploy, remote status, remote logs -f. "
         "What changes the server goes on when the link is lost or this is ended; `remote attach` "
         "follows it again."
     )
+    exit_codes = EXIT_CODES
     requires_system_checks = []
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(*args, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = EPILOG
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -65,7 +57,8 @@ class Command(BaseCommand):
             "words",
             nargs=argparse.REMAINDER,
             metavar="COMMAND …",
-            help="A management command with its options.",
+            help="A management command with its options; or `attach [NAME]`, which follows what "
+            "goes on there and how it ends; or `env push|pull|diff|edit`, for the server's .env.",
         )
 
     def handle(self, *args: Any, words: list[str], **options: Any) -> None:
