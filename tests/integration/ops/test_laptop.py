@@ -51,7 +51,7 @@ def laptop(tmp_path: Path, site: Site) -> Iterator[Path]:
 
 
 def just(
-    checkout: Path, *words: str, seconds: float = HUNG_SECONDS, **environment: str
+    checkout: Path, *words: str, seconds: float = HUNG_SECONDS * 2, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
     return subprocess.run(
