@@ -9,7 +9,7 @@ import paramiko
 
 from apps.ops.remote.connection import Connection
 from apps.ops.remote.servers import Server
-from tests.integration.ops.sshd import Sshd, make_key, public
+from tests.rig.sshd import Sshd, make_key, public
 
 
 class SshServer(Sshd):

@@ -28,7 +28,7 @@ from apps.ops.provision.steps.updates import Updates
 from apps.ops.remote.servers import Server
 from tests.conftest import Git
 from tests.integration.ops.provisioned_server import SshServer
-from tests.integration.ops.sshd import public
+from tests.rig.sshd import public
 
 EXAMPLE = "# Signs\nSECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n#DEBUG=false\n"
 

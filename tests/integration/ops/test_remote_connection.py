@@ -26,7 +26,7 @@ from apps.ops.remote.failures import (
 )
 from apps.ops.remote.servers import Server
 from tests.conftest import HUNG_SECONDS, free_port
-from tests.integration.ops.sshd import Relay, SshAgent, Sshd, make_key
+from tests.rig.sshd import Relay, SshAgent, Sshd, make_key
 
 USER = getpass.getuser()
 HOSTILE = [

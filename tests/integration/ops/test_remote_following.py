@@ -20,7 +20,7 @@ from apps.ops.remote.following import Detached, Follower, Gone, Wish
 from apps.ops.remote.servers import Server
 from tests.conftest import wait_until
 from tests.integration.ops.remote_site import Site
-from tests.integration.ops.sshd import Relay, Sshd, make_key
+from tests.rig.sshd import Relay, Sshd, make_key
 
 
 @pytest.fixture

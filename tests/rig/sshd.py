@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
+import struct
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
+from time import sleep
 from typing import Self
 
 from tests.conftest import HUNG_SECONDS, _Server, wait_until
@@ -31,13 +34,15 @@ def public(path: Path) -> str:
 class Sshd(_Server):
     """Args:
     settings: lines of sshd_config.
+    address: where it listens.
     """
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, address: str = "127.0.0.1") -> None:
         if not Path(PROGRAM).exists():
             raise RuntimeError("There is no OpenSSH server here: apt-get install openssh-server")
         super().__init__()
         self.settings = settings
+        self.address = address
         self.host_key = make_key(self.directory / "host_ed25519")
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
 
@@ -61,7 +66,8 @@ class Sshd(_Server):
         return said.split()[1]
 
     def known_hosts_line(self, port: int | None = None) -> str:
-        return f"[127.0.0.1]:{port or self.port} {' '.join(public(self.host_key).split()[:2])}\n"
+        key = " ".join(public(self.host_key).split()[:2])
+        return f"[{self.address}]:{port or self.port} {key}\n"
 
     def _argv(self) -> list[str]:
         config = self.directory / "sshd_config"
@@ -70,7 +76,7 @@ class Sshd(_Server):
                 [
                     *self.settings,
                     f"Port {self.port}",
-                    "ListenAddress 127.0.0.1",
+                    f"ListenAddress {self.address}",
                     f"HostKey {self.host_key}",
                     f"AuthorizedKeysFile {self.directory / 'authorized_keys'}",
                     "PidFile none",
@@ -89,17 +95,26 @@ class Sshd(_Server):
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as sock:
+            with socket.create_connection((self.address, self.port), timeout=1) as sock:
                 return sock.recv(8).startswith(b"SSH-2.0")
         except OSError:
             return False
 
 
 class Relay:
-    """A port that leads to another one, until the link is cut or falls silent."""
+    """A port that leads to another one, until the link is cut or falls silent.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        bytes_per_second: in each direction; without it, as fast as it goes.
+        latency: seconds that what is sent at once takes for the way.
+    """
+
+    def __init__(
+        self, target: int, *, bytes_per_second: float = math.inf, latency: float = 0.0
+    ) -> None:
         self._target = target
+        self._bytes_per_second = bytes_per_second
+        self._latency = latency
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -109,12 +124,18 @@ class Relay:
 
     def cut(self) -> None:
         """End every connection there is; new ones are possible."""
-        pairs, self._pairs = self._pairs, []
-        for pair in pairs:
-            for sock in pair:
-                with suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-                sock.close()
+        for sock in self._taken():
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def reset(self) -> None:
+        """The same with TCP's RST, as a middlebox does it that has forgotten a connection."""
+        for sock in self._taken():
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RD)  # Wakes who reads; the other side is not told.
+            sock.close()
 
     def fall_silent(self) -> None:
         """Nothing comes through any more, and nobody is told."""
@@ -134,6 +155,10 @@ class Relay:
         self._listener.close()
         self.cut()
 
+    def _taken(self) -> list[socket.socket]:
+        pairs, self._pairs = self._pairs, []
+        return [sock for pair in pairs for sock in pair]
+
     def _accept(self) -> None:
         while not self._closed:
             try:
@@ -150,6 +175,7 @@ class Relay:
             while data := source.recv(65536):
                 if self._silent.is_set():
                     continue
+                sleep(self._latency + len(data) / self._bytes_per_second)
                 sink.sendall(data)
         for sock in (source, sink):
             with suppress(OSError):
