@@ -34,6 +34,11 @@ bench *arguments: _test-image
 chaos n="30" *arguments: _test-image
     @shift; just _rig chaos --root '{{ root }}/.cache/chaos' --port 8091 --rate 100 --kills '{{ n }}' "$@"
 
+# Cut the link of N remote deployments, and check that nothing is lost: just cuts 30 --seed 7
+[group('show')]
+cuts n="30" *arguments: _test-image
+    @shift; just _rig cuts --root '{{ root }}/.cache/cuts' --port 8092 --rate 100 --rounds '{{ n }}' "$@"
+
 # --- Production: on the server, or from a laptop over SSH --------------------------------------------
 
 # Deploy the remote's main branch, or a REF, without losing a request.

@@ -1,4 +1,4 @@
-"""The demo, the bench and the chaos, as `just` runs them in the test image."""
+"""The demo, the bench, the chaos and the cuts, as `just` runs them in the test image."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tests.rig.bench import bench
 from tests.rig.chaos import chaos
+from tests.rig.cuts import cuts
 from tests.rig.demo import demo, demo_down
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="rig")
-    parser.add_argument("what", choices=("demo", "demo-down", "bench", "chaos"))
+    parser.add_argument("what", choices=("demo", "demo-down", "bench", "chaos", "cuts"))
     parser.add_argument("--source", type=Path, required=True, help="the project's repository")
     parser.add_argument("--root", type=Path, required=True, help="where the scratch state lies")
     parser.add_argument("--port", type=int, default=8080)
@@ -21,7 +22,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--settle", type=float, default=2.0, help="OPS_SETTLE_SECONDS")
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, help="of chaos; default: another one each time")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument(
+        "--seed", type=int, help="of chaos and cuts; default: another one each time"
+    )
     asked = parser.parse_args()
     match asked.what:
         case "demo":
@@ -34,6 +38,15 @@ def main() -> int:
                 asked.root,
                 asked.port,
                 kills=asked.kills,
+                rate=asked.rate,
+                seed=asked.seed,
+            )
+        case "cuts":
+            return cuts(
+                asked.source,
+                asked.root,
+                asked.port,
+                rounds=asked.rounds,
                 rate=asked.rate,
                 seed=asked.seed,
             )
