@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.remote_site import Site
-from tests.integration.ops.sshd import Sshd, make_key
+from tests.rig.sshd import Sshd, make_key
 
 ROOT = Path(__file__).parents[3]
 BUILD_SECONDS = 600.0
