@@ -49,7 +49,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How two `.env` files differ, by names."""
+    """How two environments differ, by names."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -61,6 +61,11 @@ class Changes:
     def lines(self) -> list[str]:
         signs = (("+", self.added), ("-", self.removed), ("~", self.changed))
         return [f"{sign} {name}" for sign, names in signs for name in names]
+
+    def in_words(self) -> str:
+        kinds = (("added", self.added), ("removed", self.removed), ("changed", self.changed))
+        said = [f"{kind} {', '.join(names)}" for kind, names in kinds if names]
+        return "; ".join(said) or "unchanged"
 
 
 def parse(text: str) -> Dotenv:
@@ -106,7 +111,10 @@ def read_example(text: str) -> Example:
 
 def compare(old: Dotenv, new: Dotenv) -> Changes:
     """What `new` adds to `old`, takes away and changes, in alphabetical order."""
-    before, after = old.values, new.values
+    return compare_values(old.values, new.values)
+
+
+def compare_values(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
     return Changes(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),

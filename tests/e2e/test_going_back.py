@@ -58,6 +58,7 @@ def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
     assert now["problems"] == []
     row = scene.history(result)
     assert (row["kind"], row["status"], row["release"]) == ("rollback", "succeeded", older)
+    assert result.event("planned")["environment"] == {"added": [], "removed": [], "changed": []}
 
 
 def test_a_rollback_to_an_older_release_starts_its_kept_image(

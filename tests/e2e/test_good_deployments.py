@@ -76,6 +76,32 @@ def test_an_image_that_exists_is_not_built_again(stack: ScratchStack, scene: Sce
     assert result.event("step_succeeded", step="build")["summary"] == "its image is there already"
 
 
+def test_what_changed_in_the_environment_is_told_by_name_and_never_by_value(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    added, changed = "an-older-signing-key", "0.5012345"
+    stack.write_env(SECRET_KEY_FALLBACKS=added, OPS_SETTLE_SECONDS=changed)
+    names = {"added": ["SECRET_KEY_FALLBACKS"], "removed": [], "changed": ["OPS_SETTLE_SECONDS"]}
+    in_words = "added SECRET_KEY_FALLBACKS; changed OPS_SETTLE_SECONDS"
+    try:
+        plan = stack.manage("deploy", "--plan").output
+        result = stack.deploy()
+    finally:
+        stack.write_env(SECRET_KEY_FALLBACKS=None, OPS_SETTLE_SECONDS="0.5")
+
+    assert f"environment: {in_words}\n" in plan
+    assert result.code == 0, result.output
+    assert result.event("planned")["environment"] == names
+    read = "cat /var/lib/changeover/journal/*.jsonl"
+    journal = stack.compose("run", "--rm", "-T", "utility", "sh", "-c", read).output
+    rows = stack.compose("exec", "-T", "postgres", "pg_dump", "-U", "site", "site").output
+    assert f"environment: {in_words}" in journal
+    assert f"environment: {in_words}" in rows
+    for said in (plan, result.output, result.errors, journal, rows):
+        assert added not in said
+        assert changed not in said
+
+
 def test_a_branch_a_tag_and_a_short_sha_can_be_deployed(stack: ScratchStack, scene: Scene) -> None:
     sha = stack.commit("On a branch", lambda project: None, branch="feature/x")
     run(["git", "tag", "v1.0", sha], cwd=stack.work)

@@ -144,24 +144,28 @@ class Deploy:
 
         Without a release, on the files of the checkout as they lie there.
         """
-        directory = self.checkout.path
-        if release is not None:
-            directory = self.scratch / release
-            for name in self.settings.compose_files:
-                self._write(directory / name, release)
-        return Compose(
-            self.settings.project,
-            self.checkout.path,
-            tuple(directory / name for name in self.settings.compose_files),
+        return compose_on(
+            release, settings=self.settings, checkout=self.checkout, scratch=self.scratch
         )
 
-    def _write(self, path: Path, release: str) -> None:
-        name = str(path.relative_to(self.scratch / release))
-        text = self.checkout.file(release, name)
-        if text is None:
-            raise Refused(
-                f"{name}, which COMPOSE_FILE names, is not in release {release[:12]}.",
-                next="commit it, or take it out of COMPOSE_FILE in .env",
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+
+def compose_on(
+    release: str | None, *, settings: OpsSettings, checkout: Checkout, scratch: Path
+) -> Compose:
+    """Raises Refused when a file that COMPOSE_FILE names is not in the release."""
+    directory = checkout.path
+    if release is not None:
+        directory = scratch / release
+        for name in settings.compose_files:
+            text = checkout.file(release, name)
+            if text is None:
+                raise Refused(
+                    f"{name}, which COMPOSE_FILE names, is not in release {release[:12]}.",
+                    next="commit it, or take it out of COMPOSE_FILE in .env",
+                )
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    return Compose(
+        settings.project, checkout.path, tuple(directory / name for name in settings.compose_files)
+    )

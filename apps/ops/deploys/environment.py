@@ -1,9 +1,19 @@
-"""What a release asks of `.env`, by name; values are never looked at beyond being there."""
+"""What a release is told through its environment, by name; values are compared and never kept."""
 
 from __future__ import annotations
 
-from apps.ops.dotenv import parse, read_example
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from apps.ops.deploys.plan import Plan
+from apps.ops.dotenv import Changes, compare_values, parse, read_example
+from apps.ops.errors import OpsError
 from apps.ops.source import Checkout
+from apps.ops.stack.compose import Compose
+from apps.ops.stack.engine import Engine, Environment
+
+# Each colour, and each release, has its own.
+DIFFERENT_BY_DESIGN = frozenset({"COLOR", "RELEASE"})
 
 
 def missing_variables(checkout: Checkout, release: str) -> list[str]:
@@ -12,3 +22,41 @@ def missing_variables(checkout: Checkout, release: str) -> list[str]:
     example = read_example(checkout.file(release, ".env.example") or "")
     dotenv = checkout.path / ".env"
     return example.missing(parse(dotenv.read_text() if dotenv.exists() else ""))
+
+
+def with_changes(
+    plan: Plan, *, engine: Engine, compose: Callable[[str], Compose], is_warm: bool = False
+) -> Plan:
+    """The plan, with the names in which the candidate's environment differs from the live one's.
+
+    Files that Compose cannot read are left to the step that refuses them.
+
+    Args:
+        compose: Compose on a release's own files.
+        is_warm: the candidate runs already, with what it was created with.
+    """
+    candidate = plan.candidate.service
+    try:
+        live = engine.environment(plan.live.service)
+        if is_warm:
+            standby = engine.environment(candidate)
+            given = standby.given if standby else None
+        else:
+            given = compose(plan.commit.sha).environment(candidate)
+    except (OpsError, ValueError):
+        return plan
+    if live is None or given is None:
+        return plan
+    return replace(plan, environment=changed_names(live, given))
+
+
+def changed_names(live: Environment, given: Mapping[str, str]) -> Changes:
+    """How what a candidate is given differs from what the live container runs with."""
+    # What both say is compared with what the container has, also where its image says the same.
+    shared = {name: value for name, value in live.values.items() if name in given}
+    before = {**live.given, **shared}
+    return compare_values(_told(before), _told(given))
+
+
+def _told(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in DIFFERENT_BY_DESIGN}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from apps.ops.colors import Color
+from apps.ops.dotenv import Changes
 from apps.ops.edge.files import Edge
 from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
@@ -17,7 +18,9 @@ _MIGRATION = re.compile(r"(?:^|/)(\w+)/migrations/(?!__init__)(\w+)\.py$")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`live_release` is "" when the live colour has no container: a first deployment."""
+    """`live_release` is "" when the live colour has no container: a first deployment.
+    `environment` are the names in which the candidate's differs from the live one's, None when that
+    is not known."""
 
     commit: Commit
     live: Color
@@ -25,6 +28,7 @@ class Plan:
     commits: Sequence[Commit] = field(default=())
     commits_total: int = 0
     image_exists: bool = False
+    environment: Changes | None = None
 
     @property
     def candidate(self) -> Color:

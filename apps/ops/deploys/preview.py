@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from functools import partial
+from pathlib import Path
 
 from django.db import DatabaseError, connection
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deploys.context import compose_on
+from apps.ops.deploys.environment import with_changes
 from apps.ops.deploys.pipeline import deploy_steps
 from apps.ops.deploys.plan import Plan, make_plan, migration_files
 from apps.ops.edge.files import Edge
@@ -29,9 +34,11 @@ def describe(ref: str | None, *, settings: OpsSettings, as_json: bool) -> str:
     """
     checkout = Checkout(settings.checkout, remote=settings.remote, branch=settings.branch)
     checkout.fetch(seconds=settings.fetch_seconds, say=lambda line: None)
-    plan = make_plan(
-        ref, checkout=checkout, engine=Engine(settings.project), edge=Edge(settings.edge_dir)
-    )
+    engine = Engine(settings.project)
+    plan = make_plan(ref, checkout=checkout, engine=engine, edge=Edge(settings.edge_dir))
+    with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
+        compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
+        plan = with_changes(plan, engine=engine, compose=compose)
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:
         steps = [step.name for step in deploy_steps()]
@@ -52,20 +59,20 @@ def _pending(files: list[str]) -> list[str] | None:
 
 
 def _lines(plan: Plan, migrations: list[str] | None) -> list[str]:
-    lines = [f"{name + ':':<12}{value}" for name, value in plan_facts(plan)]
+    lines = [f"{name + ':':<13}{value}" for name, value in plan_facts(plan)]
     lines += [
-        f"              {commit.short} {commit.subject} ({commit.author})"
+        f"               {commit.short} {commit.subject} ({commit.author})"
         for commit in plan.commits[:SHOWN_COMMITS]
     ]
     if plan.commits_total > SHOWN_COMMITS:
-        lines.append(f"              … and {plan.commits_total - SHOWN_COMMITS} more")
+        lines.append(f"               … and {plan.commits_total - SHOWN_COMMITS} more")
     image = "is there already, nothing is built" if plan.image_exists else "will be built"
-    lines.append(f"{'image:':<12}{image}")
+    lines.append(f"{'image:':<13}{image}")
     if migrations is None:
-        lines.append(f"{'migrations:':<12}not known: Postgres does not answer, or is empty")
+        lines.append(f"{'migrations:':<13}not known: Postgres does not answer, or is empty")
     else:
-        lines.append(f"{'migrations:':<12}{len(migrations)} of this project's own")
-        lines += [f"              {name}" for name in migrations]
-    lines.append(f"{'steps:':<12}{' → '.join(step.name for step in deploy_steps())}")
+        lines.append(f"{'migrations:':<13}{len(migrations)} of this project's own")
+        lines += [f"               {name}" for name in migrations]
+    lines.append(f"{'steps:':<13}{' → '.join(step.name for step in deploy_steps())}")
     lines.append("Nothing was changed.")
     return lines

@@ -39,7 +39,7 @@ class Terminal(Listener):
 
     def planned(self, plan: Plan) -> None:
         for name, value in plan_facts(plan):
-            self._console.print(f"    [dim]{name:<10}[/] {escape(value)}")
+            self._console.print(f"    [dim]{name:<11}[/] {escape(value)}")
 
     def step_started(self, name: str, position: int) -> None:
         self._running.begin(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -81,6 +82,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "live_release": plan.live_release,
         "candidate": plan.candidate.value,
         "image_exists": plan.image_exists,
+        "environment": None if plan.environment is None else asdict(plan.environment),
         "commits_total": plan.commits_total,
         "commits": [{"sha": c.sha, "author": c.author, "subject": c.subject} for c in plan.commits],
     }

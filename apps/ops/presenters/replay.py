@@ -10,6 +10,7 @@ from typing import Any
 from apps.ops.colors import Color
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.plan import Plan
+from apps.ops.dotenv import Changes
 from apps.ops.errors import OpsError
 from apps.ops.presenters.console import Terminal
 from apps.ops.source import Commit
@@ -47,6 +48,7 @@ def _planned(listener: Listener, event: Mapping[str, Any]) -> None:
     ]
     authors = {commit.sha: commit.author for commit in commits}
     author = event.get("author") or authors.get(event["release"], "?")
+    environment = event.get("environment")
     listener.planned(
         Plan(
             Commit(event["release"], author, NOT_SAID, event["subject"]),
@@ -55,6 +57,8 @@ def _planned(listener: Listener, event: Mapping[str, Any]) -> None:
             commits=commits,
             commits_total=event["commits_total"],
             image_exists=event["image_exists"],
+            environment=environment
+            and Changes(**{kind: tuple(names) for kind, names in environment.items()}),
         )
     )
 

@@ -29,3 +29,5 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "commits", "none: it is older than what is live"
     else:
         yield "commits", f"{plan.commits_total}"
+    if plan.environment is not None:
+        yield "environment", plan.environment.in_words()

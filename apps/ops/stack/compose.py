@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,22 @@ class Compose:
     def check(self, say: Say) -> None:
         """Refuse files that Compose cannot read, or whose variables are missing."""
         self._run(["config", "--quiet"], seconds=30, say=say)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """What a service's container would be created with now, by the files and `.env`.
+
+        Raises:
+            ValueError: the files have no such service.
+        """
+        output = self._run(
+            ["config", "--format", "json"], seconds=30, say=lambda line: None, merge_stderr=False
+        )
+        services = json.loads(output)["services"]
+        if service not in services:
+            raise ValueError(f"there is no service {service}")
+        # A name alone is one that the shell would have to set. A "$" is written twice.
+        given = services[service].get("environment") or {}
+        return {name: str(v).replace("$$", "$") for name, v in given.items() if v is not None}
 
     def ensure(self, services: Sequence[str], *, say: Say) -> None:
         """Bring up what is not up, touch nothing that is, and wait until it is healthy."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,14 @@ class Service:
         return self.status == "running"
 
 
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a container was created with; `given` is what of it its image does not have so."""
+
+    values: Mapping[str, str] = field(repr=False)
+    given: Mapping[str, str] = field(repr=False)
+
+
 class Engine:
     """One Compose project's containers and images, through the daemon of `DOCKER_HOST`.
 
@@ -100,6 +108,17 @@ class Engine:
         """All containers that carry a service, also those that ended."""
         with self._talking():
             return [_describe(name, container) for container in self._containers(name)]
+
+    def environment(self, name: str) -> Environment | None:
+        """Of the container that carries a service; None when it, or its image, is not there."""
+        container = self._container(name)
+        image = self._image(container.attrs["Image"]) if container else None
+        if container is None or image is None:
+            return None
+        with self._talking():
+            values = _variables(container.attrs["Config"]["Env"])
+            own = _variables(image.attrs["Config"]["Env"])
+        return Environment(values, {n: v for n, v in values.items() if own.get(n) != v})
 
     def discard(self, container: str) -> None:
         """Remove a container, whatever it does."""
@@ -274,6 +293,12 @@ def _gone_already() -> Iterator[None]:
     except APIError as error:
         if error.status_code != 409:
             raise
+
+
+def _variables(pairs: Sequence[str] | None) -> dict[str, str]:
+    # A name alone takes a variable out.
+    split = (pair.partition("=") for pair in pairs or ())
+    return {name: value for name, is_set, value in split if is_set}
 
 
 def _describe(name: str, container: Container) -> Service:

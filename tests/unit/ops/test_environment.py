@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.ops.deploys.environment import missing_variables
+from apps.ops.deploys.environment import changed_names, missing_variables
 from apps.ops.source import Checkout
+from apps.ops.stack.engine import Environment
 
 if TYPE_CHECKING:
     from tests.conftest import Git
@@ -42,3 +43,28 @@ def test_a_file_to_read_it_from_is_enough(checkout: Checkout) -> None:
 
 def test_a_release_without_an_example_requires_nothing(git: Git) -> None:
     assert missing(Checkout(git.checkout, remote="origin", branch="main"), "") == []
+
+
+LIVE = Environment(
+    values={"PATH": "/bin", "LANG": "C", "COLOR": "blue", "A": "1", "B": "2", "GONE": "3"},
+    given={"COLOR": "blue", "A": "1", "B": "2", "GONE": "3"},
+)
+
+
+def test_what_the_candidate_is_given_otherwise_is_told_by_name() -> None:
+    changes = changed_names(LIVE, {"COLOR": "green", "A": "1", "B": "two", "NEW": "4"})
+
+    assert changes.lines() == ["+ NEW", "- GONE", "~ B"]
+
+
+def test_what_the_image_has_and_what_differs_by_design_is_no_change() -> None:
+    given = {"COLOR": "green", "A": "1", "B": "2", "GONE": "3"}
+
+    assert not changed_names(LIVE, given)
+    # Said once more as the image says it.
+    assert not changed_names(LIVE, {**given, "LANG": "C"})
+    assert changed_names(LIVE, {**given, "LANG": "de"}).changed == ("LANG",)
+
+
+def test_an_environment_does_not_show_its_values_in_a_traceback() -> None:
+    assert repr(LIVE) == "Environment()"

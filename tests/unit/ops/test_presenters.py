@@ -11,6 +11,7 @@ import pytest
 from apps.ops.colors import Color
 from apps.ops.deploys.events import Everybody, Listener, Outcome
 from apps.ops.deploys.plan import Plan
+from apps.ops.dotenv import Changes
 from apps.ops.errors import OpsError, StepFailed
 from apps.ops.presenters.console import Terminal
 from apps.ops.presenters.jsonl import JsonLines
@@ -21,6 +22,7 @@ from apps.ops.source import Commit
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 COMMIT = Commit("3f2c9a17d04b5e86a1c7f0e2b94d6853c1aa77e0", "Ada", NOON, "Say [bold]hello[/]")
 LIVE = "a" * 40
+CHANGES = Changes(added=("NEW",), removed=("OLD", "OLDER"), changed=("KEY",))
 
 
 def plan(**changes: Any) -> Plan:
@@ -205,10 +207,33 @@ def test_each_exit_code_has_its_word(exit_code: int, word: str) -> None:
         ({"commits": [], "commits_total": 0}, "commits", "none: it is older than what is live"),
         ({"commits_total": 250}, "commits", "250"),
         ({"live": Color.GREEN}, "candidate", "blue (django-a)"),
+        ({"environment": CHANGES}, "environment", "added NEW; removed OLD, OLDER; changed KEY"),
+        ({"environment": Changes((), (), ())}, "environment", "unchanged"),
     ],
 )
 def test_a_plan_says_what_there_is_to_know(changes: dict[str, Any], name: str, said: str) -> None:
     assert dict(plan_facts(plan(**changes)))[name] == said
+
+
+def test_a_first_deployment_says_nothing_of_what_changed_in_the_environment() -> None:
+    assert "environment" not in dict(plan_facts(plan(live_release="")))
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (CHANGES, {"added": ["NEW"], "removed": ["OLD", "OLDER"], "changed": ["KEY"]}),
+        (Changes((), (), ()), {"added": [], "removed": [], "changed": []}),
+        (None, None),
+    ],
+)
+def test_a_plan_in_json_has_the_names_that_changed(
+    environment: Changes | None, said: dict[str, list[str]] | None
+) -> None:
+    out = io.StringIO()
+    JsonLines(out).planned(plan(environment=environment))
+
+    assert json.loads(out.getvalue())["environment"] == said
 
 
 class Recorder(Listener):

@@ -13,6 +13,7 @@ import pytest
 from apps.ops.colors import Color
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.plan import Plan
+from apps.ops.dotenv import Changes
 from apps.ops.errors import OpsError
 from apps.ops.presenters.jsonl import JsonLines
 from apps.ops.presenters.lines import Lines
@@ -28,7 +29,15 @@ ERROR = OpsError(
 
 def tell(listener: Listener) -> None:
     listener.started(7, "main")
-    listener.planned(Plan(COMMIT, Color.BLUE, "a" * 40, commits=[COMMIT], commits_total=1))
+    for environment in (Changes(("NEW",), (), ("KEY", "URL")), Changes((), (), ()), None):
+        listener.planned(
+            Plan(
+                *(COMMIT, Color.BLUE, "a" * 40),
+                commits=[COMMIT],
+                commits_total=1,
+                environment=environment,
+            )
+        )
     listener.step_started("fetch", 0)
     listener.line("fetching")
     listener.step_succeeded("fetch", "fetched", 1.0)

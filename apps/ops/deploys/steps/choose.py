@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.environment import with_changes
 from apps.ops.deploys.rollback import judge_schema, make_rollback_plan
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.start import is_warm
@@ -27,7 +28,11 @@ class Choose(Step):
                     next=verdict.advice,
                 )
             deploy.warnings.append(f"Overruled (--allow-incompatible): {verdict.why}")
-        if is_warm(deploy, deploy.engine.service(plan.candidate.service)):
+        warm = is_warm(deploy, deploy.engine.service(plan.candidate.service))
+        deploy.plan = with_changes(plan, engine=deploy.engine, compose=deploy.compose, is_warm=warm)
+        if changes := deploy.plan.environment:
+            deploy.say(f"environment: {changes.in_words()}")
+        if warm:
             return f"{plan.commit.short}, a warm standby; {verdict.why}"
         tag = plan.candidate.value
         deploy.intend(self.name, tag=tag, before=deploy.engine.image_id(tag))

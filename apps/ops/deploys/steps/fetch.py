@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.environment import with_changes
 from apps.ops.deploys.plan import make_plan
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused
@@ -19,8 +20,11 @@ class Fetch(Step):
                 f"The checkout has changes that git does not have: {', '.join(changed[:5])}.",
                 next=f"git -C {settings.checkout} diff   # commit and push them, or put them back",
             )
-        deploy.plan = make_plan(
+        plan = make_plan(
             deploy.ref, checkout=deploy.checkout, engine=deploy.engine, edge=deploy.edge
         )
+        deploy.plan = with_changes(plan, engine=deploy.engine, compose=deploy.compose)
+        if changes := deploy.plan.environment:
+            deploy.say(f"environment: {changes.in_words()}")
         commit = deploy.plan.commit
         return f"{commit.short} {commit.subject}"
