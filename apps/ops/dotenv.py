@@ -72,7 +72,8 @@ def parse(text: str) -> Dotenv:
     values: dict[str, str] = {}
     wrong: list[int] = []
     interpolated: dict[str, None] = {}
-    lines = text.replace("\r\n", "\n").split("\n")
+    # Windows' mark at the beginning is nothing to Compose, too.
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     number = 0
     while number < len(lines):
         line, first = lines[number], number + 1

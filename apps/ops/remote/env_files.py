@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from django.conf import settings
 
 from apps.ops.dotenv import Changes, Dotenv, Example, compare, parse, read_example
 from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
+from apps.ops.interrupts import cancellable
 from apps.ops.remote.asking import Ask, Say, whoever_is_there
 from apps.ops.remote.connection import Connection
 from apps.ops.remote.server_file import ServerFile
@@ -25,6 +27,7 @@ from apps.ops.remote.servers import Server
 
 ACTIONS = ("push", "pull", "diff", "edit")
 DIFFERENT = 1
+EDITORS = ("nano", "vi")
 UNCHANGED = "Nothing was changed on the server; traffic is as it was."
 # What is easily forgotten about a name whose value changes.
 _NOTES = {
@@ -41,7 +44,7 @@ def add_env_arguments(parser: ArgumentParser) -> None:
         "action",
         choices=ACTIONS,
         help="push: send this machine's copy. pull: fetch the server's. diff: the names that "
-        "differ. edit: change the server's in $EDITOR.",
+        "differ. edit: change the server's in $VISUAL, $EDITOR, nano or vi.",
     )
     parser.add_argument(
         "--file",
@@ -75,15 +78,20 @@ def handle_env(
     Raises:
         Refused: a check against `.env.example` says no, nobody can be asked, or the file was
             changed by somebody else meanwhile.
-        Cancelled: the answer was no.
+        Cancelled: the answer was no, or a signal came before anything was sent.
         StepFailed: the server, or this machine, did not take the file.
         RemoteFailed: something on the way to the server.
     """
-    work = _EnvFiles(connection, server, options, ask or whoever_is_there(), _say)
+    again = f"manage.py remote --server {server.name} env {action}   # when you like"
     try:
-        return {"push": work.push, "pull": work.pull, "diff": work.diff, "edit": work.edit}[
-            action
-        ]()
+        # What lies in a temporary directory is removed, whatever ends us.
+        with cancellable(next=again) as cancellation:
+            work = _EnvFiles(
+                connection, server, options, ask or whoever_is_there(), _say, cancellation.shield
+            )
+            return {"push": work.push, "pull": work.pull, "diff": work.diff, "edit": work.edit}[
+                action
+            ]()
     except OpsError as error:
         error.traffic = error.traffic or UNCHANGED
         raise
@@ -97,6 +105,7 @@ class _EnvFiles:
         options: Mapping[str, Any],
         ask: Ask,
         say: Say,
+        shield: Callable[[], None],
     ) -> None:
         self._server = server
         self._remote = ServerFile(connection, f"{server.directory}/.env")
@@ -107,6 +116,7 @@ class _EnvFiles:
         self._interactive = bool(options.get("interactive", True))
         self._ask = ask
         self._say = say
+        self._shield = shield
         self._command = f"manage.py remote --server {server.name} env"
 
     def push(self) -> int:
@@ -156,8 +166,7 @@ class _EnvFiles:
         try:
             path = directory / ".env"
             _write_private(path, present)
-            given = self._edited(path)
-            text = path.read_text()
+            text, given = self._edited(path)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         if text == present:
@@ -170,21 +179,52 @@ class _EnvFiles:
 
     # --- Parts of these ---------------------------------------------------------------------------
 
-    def _edited(self, path: Path) -> Dotenv:
+    def _edited(self, path: Path) -> tuple[str, Dotenv]:
         """What the editor left; it is opened again as long as that may not be sent."""
+        editor = self._editor()
         while True:
-            _open_editor(path)
+            _open(editor, path)
             try:
-                given = self._parse(_read(path), "what you wrote")
+                text = self._read_edited(path)
+                given = self._parse(text, "what you wrote")
                 self._check(given, again=f"{self._command} edit")
-                return given
+                return text, given
             except Refused as error:
                 self._say(error.found)
                 if not (self._interactive and self._ask.yes("Open the editor again?")):
                     error.found = f"{error.found} What you wrote was not kept."
                     raise
 
+    def _read_edited(self, path: Path) -> str:
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            raise Refused(
+                "The editor removed the file.", next=f"Again, when you like: {self._command} edit"
+            ) from None
+
+    def _editor(self) -> list[str]:
+        """The first that is there of what the user wishes and what there mostly is."""
+        missing: list[str] = []
+        for name in (os.environ.get("VISUAL"), os.environ.get("EDITOR"), *EDITORS):
+            try:
+                argv = shlex.split(name or "")
+            except ValueError:
+                argv = []
+            if argv and shutil.which(argv[0]):
+                if wished := [one for one in missing if one not in EDITORS]:
+                    self._say(f"{wished[0]} is not to be had here: {argv[0]} is opened.")
+                return argv
+            if name:
+                missing.append(name)
+        raise Refused(
+            f"There is no editor here: {_names(list(dict.fromkeys(missing)))}.",
+            next=f"{self._command} pull   # change {self._local.name}, then: {self._command} push",
+        )
+
     def _send(self, text: str, present: str | None, changes: Changes) -> None:
+        # From here on it comes to its end: the old one or the new one.
+        self._shield()
         copy = self._remote.replace(text, expected=present)
         self._say(f"{self._server} has it (mode 0600).")
         if copy:
@@ -303,6 +343,10 @@ def _write_private(path: Path, text: str) -> Path | None:
         try:
             with os.fdopen(number, "wb") as file:
                 file.write(text.encode())
+                owner = path.parent.stat()
+                if os.geteuid() == 0 and owner.st_uid:
+                    # In a container we are root, and the directory is its user's.
+                    os.chown(number, owner.st_uid, owner.st_gid)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
@@ -316,16 +360,18 @@ def _write_private(path: Path, text: str) -> Path | None:
     return copy
 
 
-def _open_editor(path: Path) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+def _open(editor: list[str], path: Path) -> None:
+    # Ctrl-C is the editor's own, as every other key.
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        argv = [*shlex.split(editor), str(path)]
-        code = subprocess.call(argv)
-    except (OSError, ValueError) as error:
+        code = subprocess.call([*editor, str(path)])
+    except OSError as error:
         raise Refused(
-            f"The editor {editor!r} cannot be started: {error}.",
+            f"The editor {editor[0]} cannot be started: {error.strerror}.",
             next="export EDITOR=nano, or whichever you have; then again",
         ) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
     if code:
         raise Cancelled(
             f"The editor ended with exit code {code}: nothing was sent.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ PRIVATE = 0o600
 MAX_BYTES = 1_000_000
 # No answer of SFTP's for so long means that the link is dead.
 SECONDS = 30.0
+# Seconds after which nobody is still writing a file.
+OLD = 3600
 
 
 class ServerFile:
@@ -56,26 +59,46 @@ class ServerFile:
             copy = None
             try:
                 self._write(sftp, new, text, like=path)
+                self._remove_strays(sftp, new)
                 if self._read(sftp, path) != expected:
                     raise Refused(
                         f"{self.path} was changed by somebody else meanwhile.",
                         next="Look at theirs first: manage.py remote env diff",
                     )
                 if expected is not None:
-                    copy = f"{path}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+                    copy = self._free_name(sftp, path)
                     self._write(sftp, copy, expected, like=path)
                 sftp.posix_rename(new, path)
             except BaseException:
-                with suppress(OSError, SSHException, EOFError):
-                    sftp.remove(new)
+                for begun in filter(None, (new, copy)):
+                    with suppress(OSError, SSHException, EOFError):
+                        sftp.remove(begun)
                 raise
         # The rename, too, should outlive a power cut; where it cannot be asked for, it soon does.
         with suppress(RemoteFailed):
             self._connection.run(["sync", "--", posixpath.dirname(path)], seconds=SECONDS)
         return posixpath.basename(copy) if copy else None
 
+    def _free_name(self, sftp: SFTPClient, path: str) -> str:
+        name = f"{path}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        try:
+            sftp.stat(name)
+        except FileNotFoundError:
+            return name
+        return f"{name}-{secrets.token_hex(2)}"
+
+    def _remove_strays(self, sftp: SFTPClient, new: str) -> None:
+        """What a cut link left once: secrets that nobody knows of."""
+        directory, name = posixpath.split(new)
+        prefix, now = name.rpartition("-")[0], sftp.stat(new).st_mtime or 0
+        for other in sftp.listdir_attr(directory):
+            if other.filename.startswith(f"{prefix}-") and (other.st_mtime or 0) < now - OLD:
+                sftp.remove(posixpath.join(directory, other.filename))
+
     def _read(self, sftp: SFTPClient, path: str) -> str | None:
         try:
+            if not stat.S_ISREG(sftp.stat(path).st_mode or 0):
+                raise Refused(f"{path} is no file.", next=f"On the server: ls -ld {path}")
             with sftp.open(path, "rb") as file:
                 data: bytes = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
@@ -136,15 +159,22 @@ class ServerFile:
                 yield sftp
         except OpsError:
             raise
-        except (TimeoutError, EOFError, SSHException, ConnectionError) as error:
+        except (OSError, EOFError, SSHException) as error:
+            if isinstance(error, OSError) and not self._is_cut(error):
+                raise StepFailed(
+                    f"The server did not take or give {self.path}: {error}.",
+                    next=f"On the server: df -h {posixpath.dirname(self.path)}",
+                ) from None
             raise LinkLost(
                 f"The link was cut, or silent for {SECONDS:g} s, while {self.path} was carried "
                 f"({error or type(error).__name__}).",
                 next="manage.py remote env diff   # what the server has now",
                 traffic="It has the old one or the new one, whole; traffic is as it was.",
             ) from None
-        except OSError as error:
-            raise StepFailed(
-                f"The server did not take or give {self.path}: {error}.",
-                next=f"On the server: df -h {posixpath.dirname(self.path)}",
-            ) from None
+
+    def _is_cut(self, error: OSError) -> bool:
+        """Whether it is the link; else it is what the server said of the file."""
+        if isinstance(error, TimeoutError | ConnectionError):
+            return True
+        # paramiko has no class for it, and says it a moment before the link counts as dead.
+        return str(error) == "Socket is closed" or not self._connection.is_alive

@@ -29,8 +29,10 @@ class SshServer(Sshd):
         self.key = make_key(self.directory / "key")
         self.allow(self.key).start()
 
-    def connect(self, server: Server, user: str | None = None) -> Connection:
-        transport = paramiko.Transport(("127.0.0.1", self.port))
+    def connect(
+        self, server: Server, user: str | None = None, *, port: int | None = None
+    ) -> Connection:
+        transport = paramiko.Transport(("127.0.0.1", port or self.port))
         known = paramiko.Ed25519Key(data=base64.b64decode(public(self.host_key).split()[1]))
         key = paramiko.Ed25519Key.from_private_key_file(str(self.key))
         transport.connect(hostkey=known, username=user or getpass.getuser(), pkey=key)

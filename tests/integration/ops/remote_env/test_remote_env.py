@@ -4,84 +4,15 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pytest_django import Settings
 
-from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
-from apps.ops.remote.connection import Connection
-from apps.ops.remote.env_files import handle_env
+from apps.ops.errors import Cancelled, Refused, StepFailed
 from apps.ops.remote.server_file import ServerFile
 from apps.ops.remote.servers import Server
 from tests.integration.ops.provisioned_server import SshServer
-
-EXAMPLE = "SECRET_KEY=\nPOSTGRES_PASSWORD=\n#DEBUG=false\n#OPS_BRANCH=main\n"
-OLD = "SECRET_KEY=old-secret-value\nPOSTGRES_PASSWORD=pass-word-one\nOPS_BRANCH=main\n"
-NEW = "SECRET_KEY=new-secret-value\nPOSTGRES_PASSWORD=pass-word-one\nDEBUG=false\n"
-SECRETS = ("old-secret-value", "new-secret-value", "pass-word-one", "slip-of-the-pen")
-
-
-class Answer:
-    """Somebody at a terminal who always says the same, and keeps what was asked."""
-
-    def __init__(self, *, yes: bool) -> None:
-        self._yes = yes
-        self.asked: list[str] = []
-
-    def yes(self, question: str) -> bool:
-        self.asked.append(question)
-        return self._yes
-
-    def secret(self, question: str) -> str | None:
-        raise AssertionError(question)
-
-
-@pytest.fixture(scope="module")
-def ssh_server() -> Iterator[SshServer]:
-    server = SshServer()
-    try:
-        yield server
-    finally:
-        server.destroy()
-
-
-class Laptop:
-    """This machine's checkout, and the server's directory."""
-
-    def __init__(self, root: Path, connection: Connection, server: Server) -> None:
-        self.root = root
-        self.local = root / ".env.production"
-        self.remote = Path(server.directory) / ".env"
-        self._connection = connection
-        self._server = server
-        (root / ".env.example").write_text(EXAMPLE)
-
-    def env(self, action: str, *, yes: bool = True, **options: Any) -> int:
-        return handle_env(self._connection, self._server, action, options, ask=Answer(yes=yes))
-
-    def copies(self) -> list[Path]:
-        return sorted(self.remote.parent.glob(".env.before-*"))
-
-
-@pytest.fixture
-def laptop(ssh_server: SshServer, tmp_path: Path, settings: Settings) -> Iterator[Laptop]:
-    root, directory = tmp_path / "laptop", tmp_path / "server"
-    root.mkdir()
-    directory.mkdir()
-    settings.BASE_DIR = root
-    server = Server("production", None, "127.0.0.1", ssh_server.port, str(directory))
-    with ssh_server.connect(server) as connection:
-        yield Laptop(root, connection, server)
-
-
-@pytest.fixture(autouse=True)
-def _no_value_is_shown(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    yield
-    said = "".join(capsys.readouterr())
-    assert not [secret for secret in SECRETS if secret in said]
+from tests.integration.ops.remote_env.conftest import NEW, OLD, SECRETS, Laptop
 
 
 def mode(path: Path) -> int:
@@ -270,66 +201,3 @@ def test_a_diff_tells_names_and_its_exit_code(
 
     laptop.local.write_text("# a comment\n" + OLD)
     assert laptop.env("diff") == 0
-
-
-def editor(monkeypatch: pytest.MonkeyPatch, script: str, root: Path) -> None:
-    path = root / "editor"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o700)
-    monkeypatch.delenv("VISUAL", raising=False)
-    monkeypatch.setenv("EDITOR", str(path))
-
-
-def test_an_edit_is_sent_and_its_file_removed(
-    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    laptop.remote.write_text(OLD)
-    seen = laptop.root / "seen"
-    script = (
-        f'stat -c "%a %n" "$1" "$(dirname "$1")" >{seen}; sed -i s/OPS_BRANCH=main/DEBUG=1/ "$1"'
-    )
-    editor(monkeypatch, script, laptop.root)
-
-    assert laptop.env("edit") == 0
-
-    assert laptop.remote.read_text() == OLD.replace("OPS_BRANCH=main", "DEBUG=1")
-    file, directory = (line.split(" ", 1) for line in seen.read_text().splitlines())
-    assert (file[0], directory[0]) == ("600", "700")
-    assert not Path(directory[1]).exists()
-
-
-@pytest.mark.parametrize(
-    ("script", "kind"), [("exit 1", Cancelled), ('echo slip-of-the-pen >>"$1"', Refused)]
-)
-def test_an_edit_that_may_not_be_sent_leaves_the_servers(
-    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, script: str, kind: type[OpsError]
-) -> None:
-    laptop.remote.write_text(OLD)
-    editor(monkeypatch, script, laptop.root)
-
-    with pytest.raises(kind):
-        laptop.env("edit", yes=False)
-
-    assert laptop.remote.read_text() == OLD
-
-
-def test_an_edit_without_a_change_sends_nothing(
-    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    laptop.remote.write_text(OLD)
-    editor(monkeypatch, "true", laptop.root)
-
-    assert laptop.env("edit") == 0
-
-    assert not laptop.copies()
-
-
-def test_an_editor_that_is_not_there_is_named(
-    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    laptop.remote.write_text(OLD)
-    monkeypatch.delenv("VISUAL", raising=False)
-    monkeypatch.setenv("EDITOR", "no-such-editor")
-
-    with pytest.raises(Refused, match="no-such-editor"):
-        laptop.env("edit")
