@@ -1,11 +1,25 @@
 #!/usr/bin/env python
-"""Django's command line, with one addition: a missing variable is a sentence, not a traceback."""
+"""Django's command line, with two additions: a missing variable is a sentence, not a traceback, and
+a traceback has no secret in it."""
 
 import os
 import sys
+import traceback
+from types import TracebackType
+
+
+def without_secrets(text: str) -> str:
+    from apps.ops.redact import Redactor
+
+    return Redactor.from_environment().clean(text)
+
+
+def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
 
 
 def main() -> None:
+    sys.excepthook = show
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
@@ -16,7 +30,7 @@ def main() -> None:
         sys.exit(130)
     except ImproperlyConfigured as error:
         sys.exit(
-            f"Configuration: {error}\n"
+            f"Configuration: {without_secrets(str(error))}\n"
             "Nothing was changed; traffic is as it was.\n"
             "Next: set it in .env (.env.example describes every variable) and run this again."
         )

@@ -297,11 +297,12 @@ def _recorded(
         outcome.error = outcome.error or OpsError(f"{type(error).__name__}: {error}")
         raise
     finally:
-        said = f"{outcome.error.found}" if outcome.error else ""
+        if outcome.error:
+            Redactor.from_environment().clean_error(outcome.error)
         row.status, row.exit_code = outcome.status, outcome.exit_code
         row.total, row.purged = outcome.total, outcome.purged
         row.left = [o.argument for o in outcome.left[:KEPT]]
-        row.error = Redactor.from_environment().clean(said)
+        row.error = outcome.error.found if outcome.error else ""
         row.finished_at = timezone.now()
         if in_database(row.save):
             outcome.number = row.pk

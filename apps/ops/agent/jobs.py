@@ -48,7 +48,6 @@ class Jobs:
     def __init__(self, runs: Runs, *, cwd: Path) -> None:
         self._runs = runs
         self._cwd = cwd
-        self._redactor = Redactor.from_environment()
         self._running: list[_Running] = []
         self._next: dict[str, datetime] = {}
         self._ticked = datetime.min.replace(tzinfo=UTC) + SET_BACK
@@ -189,7 +188,9 @@ class Jobs:
 
     def _begin(self, run: Run, argv: list[str], *, lock: int, seconds: float) -> None:
         try:
-            child = Child(argv, seconds=seconds, cwd=self._cwd, lock=lock, redactor=self._redactor)
+            # An agent lives for months, and `.env` changes meanwhile.
+            redactor = Redactor.from_environment()
+            child = Child(argv, seconds=seconds, cwd=self._cwd, lock=lock, redactor=redactor)
         except (OSError, ValueError) as error:
             failed = replace(
                 run,

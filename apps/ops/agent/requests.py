@@ -47,7 +47,6 @@ class Requests:
         self._settings = settings
         self._command = command
         self._one_offs = OneOffs(settings.project)
-        self._redactor = Redactor.from_environment()
         self._failed_once: set[str] = set()
         self._put_back_seconds = put_back_seconds
         # By the row's number: how long it is left alone, and until when.
@@ -133,7 +132,9 @@ class Requests:
             elif self._one_offs.find(name) is None:
                 requests.fail(
                     row,
-                    self._redactor.clean(f"It could not be started.\n\n{error.output}"),
+                    Redactor.from_environment().clean(
+                        f"It could not be started.\n\n{error.output}"
+                    ),
                     next="docker compose run --rm utility python manage.py deploy",
                 )
 
@@ -147,5 +148,5 @@ class Requests:
             return
         output = self._one_offs.output(container.name, lines=LAST_LINES)
         found = f"It ended with exit code {container.exit_code} before it began.\n\n{output}"
-        if requests.fail(row, self._redactor.clean(found.strip())):
+        if requests.fail(row, Redactor.from_environment().clean(found.strip())):
             logger.warning("%s #%s ended before it began", row.kind, row.pk)

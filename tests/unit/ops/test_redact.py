@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ops.redact import HIDDEN, MIN_LENGTH, Redactor
+from apps.ops.redact import HIDDEN, MIN_LENGTH, RedactingFormatter, Redactor
 
 secret = st.text(
     st.characters(codec="utf-8", exclude_characters=HIDDEN), min_size=MIN_LENGTH, max_size=12
@@ -119,3 +125,130 @@ def test_no_value_survives_whatever_it_is_and_stands_between(
     cleaned = redactor.clean(text)
 
     assert not [value for value in values if value in cleaned]
+
+
+SPECIAL = "p@ss/w&rd $5'\"ö\\x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # In an address, as it is and as it should be written there.
+        f"postgres://site:{SPECIAL}@postgres:5432/site",
+        f"could not connect to postgres://site:{quote(SPECIAL, safe='')}@postgres:5432/site",
+        f"password={quote_plus(SPECIAL)}&user=site",
+        f"password={quote(SPECIAL, safe='').lower()}",
+        # As programs write text.
+        json.dumps({"password": SPECIAL}),
+        json.dumps({"password": SPECIAL}, ensure_ascii=False),
+        repr(SPECIAL),
+        # As Compose shows it.
+        f"POSTGRES_PASSWORD: {SPECIAL.replace('$', '$$')}",
+    ],
+)
+def test_a_password_is_hidden_however_it_is_written(text: str) -> None:
+    cleaned = Redactor.from_environment({"POSTGRES_PASSWORD": SPECIAL}).clean(text)
+
+    assert HIDDEN in cleaned
+    assert "w" not in cleaned.replace("password", "").replace("PASSWORD", "").replace("with", "")
+    assert "rd" not in cleaned.replace("password", "")
+
+
+@pytest.mark.parametrize("name", ["EMAIL_URL", "DATABASE_URL", "REDIS_URL"])
+def test_the_password_of_an_address_is_hidden_also_on_its_own(name: str) -> None:
+    redactor = Redactor.from_environment({name: "smtp+tls://ada:p%40ssword@mail.example.org:587"})
+
+    assert redactor.clean("535 p@ssword is wrong") == f"535 {HIDDEN} is wrong"
+    assert redactor.clean("535 p%40ssword is wrong") == f"535 {HIDDEN} is wrong"
+    assert redactor.clean("ada at mail.example.org") == "ada at mail.example.org"
+
+
+def test_a_webhooks_path_is_as_secret_as_its_address() -> None:
+    redactor = Redactor.from_environment(
+        {"OPS_NOTIFY_SLACK": "https://hooks.example.org/services/T0/B0/XYZ, https://two.example/ab"}
+    )
+
+    said = "Max retries exceeded with url: /services/T0/B0/XYZ"
+    assert redactor.clean(said) == f"Max retries exceeded with url: {HIDDEN}"
+    assert redactor.clean("two.example is down") == "two.example is down"
+
+
+TOKEN = "q7WmZt2LxR9vKc4NbY6hJd8sFg3pAe5u"
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        # Wrapped, with what a program puts around it.
+        (f"it is {TOKEN[:17]}\n{TOKEN[17:]}.", f"it is {HIDDEN}\n{HIDDEN}."),
+        (f"  | {TOKEN[:12]}\n  {TOKEN[12:]} it is", f"  | {HIDDEN}\n  {HIDDEN} it is"),
+        (f"a\n{TOKEN[8:20]}\nb", f"a\n{HIDDEN}\nb"),
+        # Cut.
+        (f"it is {TOKEN[:20]}…", f"it is {HIDDEN}…"),
+        (f"it is ({TOKEN[:20]})", f"it is ({HIDDEN})"),
+        (f"{TOKEN[-11:]} it is", f"{HIDDEN} it is"),
+        # What only begins alike.
+        (f"it is {TOKEN[:9]}", f"it is {TOKEN[:9]}"),
+        (f"it is {TOKEN[:12]} and more", f"it is {TOKEN[:12]} and more"),
+    ],
+)
+def test_what_is_left_of_a_value_where_a_line_was_cut_is_hidden(text: str, cleaned: str) -> None:
+    assert Redactor([TOKEN]).clean(text) == cleaned
+
+
+def test_the_servers_dotenv_may_be_newer_than_the_process(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "POSTGRES_PASSWORD=the-new-one\nSITE_HOST=www.example.org\n"
+        'MIIEvQIBADANBg+kqhkiG\nDEPLOY_KEY="never ended\n'
+    )
+    redactor = Redactor.from_environment(
+        {"OPS_CHECKOUT": str(tmp_path), "POSTGRES_PASSWORD": "the-old-one"}
+    )
+
+    said = "the-old-one, the-new-one of www.example.org, MIIEvQIBADANBg+kqhkiG: never ended"
+    assert redactor.clean(said) == f"{HIDDEN}, {HIDDEN} of www.example.org, {HIDDEN}: {HIDDEN}"
+
+
+def test_everything_in_a_json_value_is_cleaned() -> None:
+    value = {"sql": ["ALTER USER site PASSWORD 'tr0ub4dor'"], "rows": 3, "name": None}
+
+    assert Redactor(["tr0ub4dor"]).clean_all(value) == {
+        "sql": [f"ALTER USER site PASSWORD '{HIDDEN}'"],
+        "rows": 3,
+        "name": None,
+    }
+
+
+def test_what_is_logged_has_no_secret_its_traceback_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "tr0ub4dor")
+    formatter = RedactingFormatter("%(message)s")
+    try:
+        raise RuntimeError("tr0ub4dor was refused")
+    except RuntimeError:
+        record = logging.LogRecord(
+            "site", logging.ERROR, "", 0, "with %s", ("tr0ub4dor",), sys.exc_info()
+        )
+
+    text = formatter.format(record)
+
+    assert text.startswith(f"with {HIDDEN}\nTraceback")
+    assert text.endswith(f"RuntimeError: {HIDDEN} was refused")
+
+
+def test_a_commands_traceback_has_no_secret() -> None:
+    code = "raise RuntimeError('postgres' + '://site:' + 'tr0ub4dor' + '@db, ' + 'tr0ub4dor')"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", code],
+        env={**os.environ, "POSTGRES_PASSWORD": "tr0ub4dor"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith(f"RuntimeError: postgres://{HIDDEN}@db, {HIDDEN}\n")
+    assert "tr0ub4dor" not in done.stdout + done.stderr

@@ -6,7 +6,8 @@ from typing import Any
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
-from apps.ops.processes import ProgramFailed, Say
+from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
+from apps.ops.redact import Redactor
 from apps.ops.schema import words
 
 BASE_SERVICES = ("postgres", "redis", "caddy")
@@ -83,7 +84,10 @@ class Preflight(Step):
                 say=lambda line: None,
                 merge_stderr=False,
             )
-            report: dict[str, Any] = json.loads(output.splitlines()[-1])
+            # SQL can have a secret in it, and is shown and kept.
+            report: dict[str, Any] = Redactor.from_environment().clean_all(
+                json.loads(output.splitlines()[-1])
+            )
         except ProgramFailed as error:
             raise StepFailed(
                 f"The release does not start: `manage.py preflight` failed in {service}'s place.",
@@ -93,7 +97,7 @@ class Preflight(Step):
         except (ValueError, IndexError) as error:
             raise StepFailed(
                 "`manage.py preflight` of the new release did not answer with JSON.",
-                output=output[-2000:],
+                output="\n".join(output.splitlines()[-TAIL_LINES:]),
                 next="mend the release and deploy again",
             ) from error
         return report

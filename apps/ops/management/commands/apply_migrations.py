@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from apps.ops.errors import OpsError
+from apps.ops.redact import Redactor
 from apps.ops.schema.apply import apply, reverse
 from apps.ops.schema.plan import Phase
 
@@ -44,6 +45,7 @@ class Command(BaseCommand):
                 phase: Phase = "after" if act == "after" else "before"
                 apply(phase, settings=settings.OPS, say=say, first=options["first"])
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             raise CommandError(error.found, returncode=error.exit_code) from error
         except DatabaseError as error:
             reason = (str(error).splitlines() or [""])[0]

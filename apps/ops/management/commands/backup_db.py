@@ -16,6 +16,7 @@ from apps.ops.edge.files import Edge
 from apps.ops.errors import OpsError
 from apps.ops.interrupts import cancellable
 from apps.ops.models import Backup
+from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 from apps.ops.stack.engine import Engine
 
@@ -41,6 +42,7 @@ class Command(BaseCommand):
         if options["list"]:
             self._list(as_json)
             return
+        clean, out = Redactor.from_environment().clean, self.stderr if as_json else self.stdout
         try:
             with cancellable(next="manage.py backup_db   # when you like"):
                 backup = take(
@@ -49,9 +51,10 @@ class Command(BaseCommand):
                     requested_by=Requester.now(settings.OPS).by,
                     release=_live_release(),
                     media=options["media"],
-                    say=self.stderr.write if as_json else self.stdout.write,
+                    say=lambda line: out.write(clean(line)),
                 )
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             output = f"{error.output}\n" if error.output else ""
             self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")
             sys.exit(error.exit_code)

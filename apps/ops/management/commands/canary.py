@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand
 
 from apps.ops.canary import send, wait
 from apps.ops.errors import OpsError
+from apps.ops.redact import Redactor
 
 
 class Command(BaseCommand):
@@ -29,6 +30,7 @@ class Command(BaseCommand):
             release = wait(send(), seconds=settings.OPS.canary_seconds)
             seconds = monotonic() - begun
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             lines = [error.found, *([error.output] if error.output else [])]
             lines += ["Traffic is as it was; tasks may be waiting.", f"Next: {error.next}"]
             self.stderr.write("\n".join(lines))

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from apps.ops.deploys.cancel import PATIENCE_SECONDS, Cancellation, cancel
 from apps.ops.errors import Cancelled, OpsError
+from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine
 
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
             else:
                 self._tell(done)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self.stderr.write(error.found)
             if error.traffic:
                 self.stderr.write(error.traffic)

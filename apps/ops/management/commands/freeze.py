@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.ops import freezes, postgres
 from apps.ops.deploys import history
 from apps.ops.errors import OpsError, Refused
+from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 
 
@@ -40,6 +41,7 @@ class Command(BaseCommand):
                 history.prepare()
                 made = freezes.freeze(reason, by=Requester.now(settings.OPS).by, until=until)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
             sys.exit(error.exit_code)
         self.stdout.write(f"Deployments are frozen by {freezes.describe(made)}.")

@@ -14,6 +14,7 @@ from apps.ops.deploys.journal import DIRECTORY
 from apps.ops.errors import OpsError
 from apps.ops.models import Deployment
 from apps.ops.presenters.history import list_as_json, one_as_json, print_list, print_one
+from apps.ops.redact import Redactor
 
 PIPE_WIDTH = 160
 MOST = 10_000
@@ -42,6 +43,7 @@ class Command(BaseCommand):
                 else:
                     self._show_one(number, options)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self.stderr.write(f"{error.found}\nNext: {error.next}")
             sys.exit(error.exit_code)
 

@@ -70,6 +70,7 @@ class Command(BaseCommand):
             self._require_known(reader, services)
             self._show(reader, options)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self._say(f"{error.found}\nNext: {error.next}")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:

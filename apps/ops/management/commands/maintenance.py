@@ -10,6 +10,7 @@ from django.utils import timezone
 from apps.ops.deploys import lock
 from apps.ops.edge.files import Edge, Maintenance
 from apps.ops.errors import OpsError, Refused
+from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 
 VISITORS = "Visitors get status 503 with Retry-After. To see behind it: manage.py preview COLOR"
@@ -76,6 +77,7 @@ class Command(BaseCommand):
         self.stdout.write(f"The maintenance page is down; {edge.live()} answers visitors.")
 
     def _fail(self, error: OpsError) -> None:
+        Redactor.from_environment().clean_error(error)
         self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
         sys.exit(error.exit_code)
 

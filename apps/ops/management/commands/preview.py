@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.ops.colors import Color
 from apps.ops.edge.files import PREVIEW_SECONDS, Edge
 from apps.ops.errors import OpsError
+from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine
 
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
                     next="manage.py status   # what runs",
                 )
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
             sys.exit(error.exit_code)
         token = Edge(settings.OPS.edge_dir).issue_preview(chosen)

@@ -18,6 +18,7 @@ from apps.ops.deploys import history
 from apps.ops.errors import OpsError, Refused
 from apps.ops.interrupts import handling_signals
 from apps.ops.management.base import CommandWithExitCodes
+from apps.ops.redact import Redactor
 
 USAGE = 2
 CHECK_SECONDS = 60.0
@@ -173,6 +174,7 @@ class Command(CommandWithExitCodes):
             client = purges.cloudflare(self._ops, asked)
             zone, status = client.check(self._ops.cloudflare_zone)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self._fail(f"{error.found}\nNothing can be purged like this.\nNext: {error.next}", 1)
         self.stdout.write(f"The token is {status}, and may purge the zone {zone}.")
 

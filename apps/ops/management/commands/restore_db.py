@@ -17,6 +17,7 @@ from apps.ops.deploys.events import Listener
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
 from apps.ops.interrupts import cancellable
+from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 
 
@@ -47,7 +48,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = Requester.now(settings.OPS).by
+        by, clean = Requester.now(settings.OPS).by, Redactor.from_environment().clean
         try:
             file = restore.find(settings.OPS, options["backup"])
             if options["interactive"] and not sys.stdin.isatty():
@@ -63,7 +64,7 @@ class Command(BaseCommand):
                     recovery.recover(settings.OPS, by="restore_db", presenter=Listener)
                 except StepFailed as error:
                     # What is to be replaced need not be mended first.
-                    self.stderr.write(error.found)
+                    self.stderr.write(clean(error.found))
                 again = f"manage.py restore_db {file.name}   # when you like"
                 with cancellable(next=again) as cancellation:
                     done = restore.restore(
@@ -72,11 +73,12 @@ class Command(BaseCommand):
                         requested_by=by,
                         media=options["media"],
                         safety=options["safety"],
-                        say=self.stdout.write,
+                        say=lambda line: self.stdout.write(clean(line)),
                         before_swap=cancellation.shield,
                     )
                 recovery.bring_history_up_to_date(settings.OPS)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             output = f"{error.output}\n" if error.output else ""
             self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")
             sys.exit(error.exit_code)

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from apps.ops import freezes, postgres
 from apps.ops.errors import OpsError
+from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
             with postgres.answering(without="Nothing was changed."):
                 lifted = freezes.unfreeze(by=Requester.now(settings.OPS).by)
         except OpsError as error:
+            Redactor.from_environment().clean_error(error)
             self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
             sys.exit(error.exit_code)
         if lifted is None:
