@@ -14,7 +14,6 @@ from apps.ops.remote.servers import Server
 
 TAIL_LINES = 20
 LOOK_SECONDS = 60.0
-DEPLOY_USER = "deploy"
 NO_FILE = 44
 
 # sh's own words, and nothing spliced in: all that differs comes as arguments, contents on stdin.
@@ -34,13 +33,27 @@ mv -f -- "$new" "$1"
 
 
 class Machine:
-    """Facts are asked for when they are needed. Every wait has a deadline."""
+    """Facts are asked for when they are needed. Every wait has a deadline.
 
-    def __init__(self, connection: Connection, server: Server, *, say: Say) -> None:
+    Args:
+        deploy_user: the one that is made and deploys.
+        connect: makes another link to the server, for a user of it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        server: Server,
+        *,
+        deploy_user: str,
+        connect: Callable[[str], Connection],
+        say: Say,
+    ) -> None:
         self._connection = connection
         self.server = server
+        self.connect = connect
         self.say = say
-        self.deploy_user = server.user or DEPLOY_USER
+        self.deploy_user = deploy_user
         self.directory = server.directory
 
     # --- Facts ------------------------------------------------------------------------------------

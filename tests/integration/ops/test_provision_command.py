@@ -27,7 +27,7 @@ def ssh_server() -> Iterator[SshServer]:
 
 
 class Provision(Protocol):
-    def __call__(self, *arguments: str, port: int | None = None) -> int: ...
+    def __call__(self, *arguments: str, port: int | None = None, user: str = ...) -> int: ...
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def provision(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
-    def run(*arguments: str, port: int | None = None) -> int:
-        server = f"production=127.0.0.1:{port or ssh_server.port}{tmp_path}/srv/site"
+    def run(*arguments: str, port: int | None = None, user: str = "deploy@") -> int:
+        server = f"production={user}127.0.0.1:{port or ssh_server.port}{tmp_path}/srv/site"
         settings.OPS = replace(settings.OPS, servers=(server,))
         try:
             call_command("provision", "--repository", REPOSITORY, *arguments)
@@ -107,3 +107,13 @@ def test_a_checkout_without_a_remote_asks_for_an_address(
     assert provision("--plan", "--repository", "") == 5
 
     assert "Next: Name what the server is to clone" in capsys.readouterr().err
+
+
+def test_a_server_without_the_user_who_is_to_deploy_is_asked_for_one(
+    provision: Provision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert provision("--plan", user="") == 2
+
+    said = capsys.readouterr().err
+    assert "names no user for production" in said
+    assert "Next: OPS_SERVERS=production=deploy@127.0.0.1:" in said

@@ -7,13 +7,16 @@ import pwd
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from apps.ops.dotenv import parse
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.provision.machine import Machine
+from apps.ops.provision.own_keys import own_keys
 from apps.ops.provision.plan import Tally, walk
 from apps.ops.provision.steps import container_logs, engine, system, updates
 from apps.ops.provision.steps.base import Found, Step, Wish
@@ -25,10 +28,12 @@ from apps.ops.provision.steps.env_file import EnvFile
 from apps.ops.provision.steps.supervisor import Supervisor
 from apps.ops.provision.steps.system import System
 from apps.ops.provision.steps.updates import Updates
+from apps.ops.remote.connection import Connection
 from apps.ops.remote.servers import Server
+from apps.ops.remote.ssh_config import look_up
 from tests.conftest import Git
 from tests.integration.ops.provisioned_server import SshServer
-from tests.rig.sshd import public
+from tests.rig.sshd import make_key, public
 
 EXAMPLE = "# Signs\nSECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n#DEBUG=false\n"
 
@@ -63,9 +68,8 @@ class Lab:
         self._keys = forge.directory / "authorized_keys"
         self._keys.write_text("")
 
-    def step[T: Step](self, kind: type[T], **changes: str) -> T:
-        wish = Wish(**{f: getattr(self.wish, f) for f in Wish.__slots__} | changes)  # type: ignore[arg-type]
-        return kind(self.machine, wish)
+    def step[T: Step](self, kind: type[T], **changes: Any) -> T:
+        return kind(self.machine, replace(self.wish, **changes))
 
     def let_the_key_in(self) -> None:
         shutil.copy(self.directory / ".ssh/id_ed25519.pub", self._keys)
@@ -83,10 +87,19 @@ def lab(ssh_server: SshServer, forge: SshServer, tmp_path: Path, git: Git) -> It
         branch="main",
         known_hosts=(tmp_path / "none", known),
         site_host="www.example.org",
+        requested_by="ada@laptop",
+        own_keys={},
     )
     server = Server("production", me, "127.0.0.1", ssh_server.port, str(tmp_path / "srv/site"))
     with ssh_server.connect(server) as connection:
-        yield Lab(tmp_path, Machine(connection, server, say=print), wish, forge)
+        yield Lab(tmp_path, machine_of(ssh_server, connection, server, me), wish, forge)
+
+
+def machine_of(ssh_server: SshServer, connection: Connection, server: Server, user: str) -> Machine:
+    def connect(login: str) -> Connection:
+        return ssh_server.connect(server, user=login)
+
+    return Machine(connection, server, deploy_user=user, connect=connect, say=print)
 
 
 def done(step: Step) -> str:
@@ -171,7 +184,7 @@ def test_another_system_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_login_that_cannot_become_root_is_told_so(lab: Lab, ssh_server: SshServer) -> None:
     # An account that has a shell and no password; Debian's postgres is one.
     with ssh_server.connect(lab.machine.server, user="postgres") as connection:
-        machine = Machine(connection, lab.machine.server, say=lab.said.append)
+        machine = machine_of(ssh_server, connection, lab.machine.server, "deploy")
 
         with pytest.raises(Refused, match="sudo") as caught:
             System(machine, lab.wish).look()
@@ -250,6 +263,27 @@ def test_the_directory_is_made_for_the_deploy_user(lab: Lab) -> None:
     done(lab.step(DeployUser))
 
     assert lab.directory.is_dir()
+
+
+def test_a_login_without_keys_lets_in_the_keys_of_this_machine(lab: Lab) -> None:
+    # As a fresh machine with root and a password is.
+    key = make_key(lab.root / "laptop/id_ed25519")
+    line = " ".join(public(key).split()[:2])
+    locked = make_key(lab.root / "laptop/id_rsa", "rsa", passphrase="hunter22")
+    alone = make_key(lab.root / "laptop/id_ecdsa", "ecdsa")
+    alone.with_suffix(".pub").unlink()
+    host = replace(look_up("host"), identities=(key, locked, alone), agent="none")
+    keys = own_keys(host)
+    assert list(keys.values()) == [str(key), str(locked), str(alone)]
+    machine = lab.machine
+    machine.deploy_user = "changeover-test"  # Not who logs in.
+    step = lab.step(DeployUser, own_keys={line: "ada's"})
+
+    planned = step.look().summary
+    assert "let in as changeover-test the keys of this machine (ada's), root having none" in planned
+    with pytest.raises(Refused, match="nobody could log in") as caught:
+        lab.step(DeployUser).look()
+    assert caught.value.next.startswith("ssh-keygen")
 
 
 def test_a_directory_of_somebody_else_is_a_surprise(lab: Lab) -> None:
@@ -388,7 +422,10 @@ def test_an_env_file_that_others_could_read_is_closed(lab: Lab) -> None:
     assert path.read_text() == "SECRET_KEY=theirs\n"
 
 
-@pytest.mark.parametrize("host", ["192.0.2.7", "production", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["192.0.2.7", "2001:db8::7", "production", "", "https://example.org", "a.org\nDEBUG=true"],
+)
 def test_a_site_without_a_name_is_asked_for_one(lab: Lab, host: str) -> None:
     lab.directory.mkdir(parents=True)
     (lab.directory / ".env.example").write_text(EXAMPLE)

@@ -14,14 +14,17 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.ops.errors import OpsError, Refused
 from apps.ops.interrupts import cancellable
 from apps.ops.provision.machine import Machine
+from apps.ops.provision.own_keys import own_keys
 from apps.ops.provision.plan import Tally, walk
 from apps.ops.provision.steps import CAN_SKIP, STEPS
 from apps.ops.provision.steps.base import Wish
 from apps.ops.redact import Redactor
-from apps.ops.remote.asking import whoever_is_there
-from apps.ops.remote.connection import connect
+from apps.ops.remote.asking import Remembering, whoever_is_there
+from apps.ops.remote.commands import requester
+from apps.ops.remote.connection import Connection, connect
 from apps.ops.remote.failures import LinkLost
-from apps.ops.remote.servers import Server, choose, parse
+from apps.ops.remote.servers import Misnamed, Server, choose, parse
+from apps.ops.remote.ssh_config import look_up
 
 GIT_SECONDS = 10
 TRAFFIC = "What was done before stays done; traffic is as it was."
@@ -65,7 +68,7 @@ class Command(BaseCommand):
             default="root",
             metavar="USER",
             help="Who logs in: root, or one who may use sudo without a password. Default: root. "
-            "The user in OPS_SERVERS (default: deploy) is the one that is made and deploys.",
+            "The user in OPS_SERVERS is the one that is made and deploys.",
         )
         parser.add_argument(
             "--repository",
@@ -88,11 +91,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             server = choose(parse(settings.OPS.servers), options["server"])
+            user = _deploy_user(server)
             wish = self._wish(server, options)
             again = f"manage.py provision --server {server.name}   # goes on where it was"
             with cancellable(next=again):
                 try:
-                    tally = self._walk(server, wish, options)
+                    tally = self._walk(server, user, wish, options)
                 except LinkLost as error:
                     error.next = again
                     raise
@@ -100,11 +104,16 @@ class Command(BaseCommand):
             self._fail(error)
         self._conclude(tally, plan=options["plan"])
 
-    def _walk(self, server: Server, wish: Wish, options: dict[str, Any]) -> Tally:
+    def _walk(self, server: Server, user: str, wish: Wish, options: dict[str, Any]) -> Tally:
         skipped = [CAN_SKIP[name] for name in options["skip"]]
-        login = replace(server, user=options["login"])
-        with connect(login, ask=whoever_is_there(), say=self._say) as connection:
-            machine = Machine(connection, server, say=self._say)
+        ask = Remembering(whoever_is_there())
+
+        def link(login: str) -> Connection:
+            ask.again()
+            return connect(replace(server, user=login), ask=ask, say=self._say)
+
+        with link(options["login"]) as connection:
+            machine = Machine(connection, server, deploy_user=user, connect=link, say=self._say)
             steps = [step(machine, wish) for step in STEPS if step not in skipped]
             return walk(steps, only_look=options["plan"], say=self._say)
 
@@ -123,6 +132,8 @@ class Command(BaseCommand):
             branch=ops.branch,
             known_hosts=(Path.home() / ".ssh/known_hosts", Path("/etc/ssh/ssh_known_hosts")),
             site_host=options["site_host"] or server.host,
+            requested_by=requester(ops.requested_by),
+            own_keys=own_keys(look_up(server.host, user=server.user, port=server.port)),
         )
 
     def _conclude(self, tally: Tally, *, plan: bool) -> None:
@@ -145,6 +156,17 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _deploy_user(server: Server) -> str:
+    """As whom `remote` logs in."""
+    if user := look_up(server.host, user=server.user).user:
+        return user
+    port = f":{server.port}" if server.port else ""
+    raise Misnamed(
+        f"OPS_SERVERS names no user for {server.name}, and provision makes the one that deploys.",
+        next=f"OPS_SERVERS={server.name}=deploy@{server.host}{port}{server.directory}   # in .env",
+    )
 
 
 def _address(project: Path, remote: str) -> str:

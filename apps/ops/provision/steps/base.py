@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +30,8 @@ class Wish:
         repository: the remote's address, as the server is to reach it.
         known_hosts: the files in which this machine keeps host keys.
         site_host: the site's name, for the `.env`.
+        requested_by: who sits here, for the history there.
+        own_keys: the public keys of who sits here, each with what to call it.
     """
 
     project: Path
@@ -36,6 +39,8 @@ class Wish:
     branch: str
     known_hosts: tuple[Path, ...]
     site_host: str
+    requested_by: str
+    own_keys: Mapping[str, str]
 
 
 class Step(ABC):

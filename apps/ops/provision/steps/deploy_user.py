@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 from apps.ops.errors import Refused
+from apps.ops.provision.own_keys import plain_key
 from apps.ops.provision.steps.base import Found, Step
 
 GROUP = "docker"
-# A line that begins otherwise has conditions ("command=…") that were meant for its own place.
-_PLAIN_KEY = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ \S+")
 
 
 class DeployUser(Step):
@@ -17,9 +16,8 @@ class DeployUser(Step):
 
     def look(self) -> Found:
         user, directory = self.machine.deploy_user, self.machine.directory
-        missing = self._missing()
-        if missing:
-            return Found(False, f"{', '.join(missing)[0].upper()}{', '.join(missing)[1:]}.")
+        if missing := ", ".join(self._missing()):
+            return Found(False, f"{missing[0].upper()}{missing[1:]}.")
         return Found(
             True, f"{user} is in the group {GROUP}, has authorized keys, and owns {directory}."
         )
@@ -35,11 +33,16 @@ class DeployUser(Step):
             machine.root(["usermod", "--append", "--groups", GROUP, user])
         home = machine.home()
         if not self._has_keys(home):
-            keys = self._keys_of_login()
+            _, keys = self._keys()
             own = ["-o", user, "-g", self._group()]
             machine.root(["install", "-d", "-m", "700", *own, f"{home}/.ssh"])
             path = f"{home}/.ssh/authorized_keys"
-            machine.write(path, keys, mode="600", owner=f"{user}:{self._group()}")
+            machine.write(
+                path,
+                "".join(f"{key}\n" for key in keys),
+                mode="600",
+                owner=f"{user}:{self._group()}",
+            )
         if not machine.has(machine.directory):
             argv = ["install", "-d", "-o", user, "-g", self._group(), machine.directory]
             machine.root(argv)
@@ -52,7 +55,8 @@ class DeployUser(Step):
         if not (home and self._may_use_docker()):
             missing.append(f"add {user} to the group {GROUP}")
         if not self._has_keys(home):
-            missing.append(f"let in as {user} who may log in as {self.machine.login}")
+            whose, _ = self._keys()
+            missing.append(f"let in as {user} {whose}")
         if not self.machine.has(directory):
             missing.append(f"make {directory}")
         elif (owner := self._owner()) != user:
@@ -74,17 +78,20 @@ class DeployUser(Step):
             return True
         return bool(home and (self.machine.read(f"{home}/.ssh/authorized_keys") or "").strip())
 
-    def _keys_of_login(self) -> str:
+    def _keys(self) -> tuple[str, Sequence[str]]:
+        """Whom to let in, and the lines that do. A fresh machine may have a password only."""
+        login = self.machine.login
         text = self.machine.run(["cat", ".ssh/authorized_keys"], check=False).output
-        keys = [line for line in text.splitlines() if _PLAIN_KEY.match(line)]
-        if not keys:
-            raise Refused(
-                f"{self.machine.login} has no authorized keys that {self.machine.deploy_user} "
-                "could have, too: it could not log in.",
-                next=f"ssh-copy-id {self.machine.login}@{self.machine.server.host}; then the same "
-                "command again",
-            )
-        return "\n".join(keys) + "\n"
+        if keys := [line for line in text.splitlines() if plain_key(line)]:
+            return f"who may log in as {login}", keys
+        if own := self.wish.own_keys:
+            names = ", ".join(own.values())
+            return f"the keys of this machine ({names}), {login} having none", list(own)
+        raise Refused(
+            f"{login} has no authorized keys that {self.machine.deploy_user} could have, too, and "
+            "this machine has no key either: nobody could log in.",
+            next="ssh-keygen -t ed25519   # on this machine; then the same command again",
+        )
 
     def _owner(self) -> str:
         return self.machine.root(["stat", "-c", "%U", self.machine.directory]).output.strip()

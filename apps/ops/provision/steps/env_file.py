@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-import ipaddress
+import re
 import secrets
 
 from apps.ops.dotenv import fill, parse, read_example
 from apps.ops.errors import Refused
 from apps.ops.provision.steps.base import Found, Step
+
+# Its last part does not begin with a digit: an address is none.
+_NAME = re.compile(r"(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*")
 
 
 class EnvFile(Step):
@@ -16,10 +19,11 @@ class EnvFile(Step):
     def look(self) -> Found:
         text = self.machine.read(self._path)
         if text is None:
+            site = self._named() or "a site whose name is to be given: --site-host"
             return Found(
                 False,
                 f"Make {self._path} from .env.example, with a SECRET_KEY and a POSTGRES_PASSWORD "
-                f"of its own, for {self.wish.site_host or 'a site whose name is to be given'}.",
+                f"of its own, for {site}.",
             )
         example = read_example(self.machine.read(f"{self.machine.directory}/.env.example") or "")
         if missing := example.missing(parse(text)):
@@ -57,12 +61,13 @@ class EnvFile(Step):
         return f"{self.machine.directory}/.env"
 
     def _site_host(self) -> str:
-        host = self.wish.site_host
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            if "." in host:
-                return host
-        raise Refused(
-            f"{host!r} is no name of a site.", next="Give it: --site-host www.example.org"
-        )
+        if not (host := self._named()):
+            raise Refused(
+                f"{self.wish.site_host!r} is no name of a site.",
+                next="Give it: --site-host www.example.org",
+            )
+        return host
+
+    def _named(self) -> str:
+        """The site's name; empty when it is an address, or a name of yours for the server."""
+        return host if _NAME.fullmatch(host := self.wish.site_host) else ""

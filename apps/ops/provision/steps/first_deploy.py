@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-from apps.ops.errors import StepFailed
+from apps.ops.errors import Cancelled, StepFailed
+from apps.ops.presenters.followed import Followed
 from apps.ops.provision.steps.base import Found, Step
+from apps.ops.remote import commands
+from apps.ops.remote.commands import Words
+from apps.ops.remote.following import Follower, Gone, Wish
 
 LOOK_SECONDS = 60.0
 BUILD_SECONDS = 3600.0
-DEPLOY_SECONDS = 7200.0
 WITH_WARNINGS = 6
-COLORS = ("django-a", "django-b")
+# As docker/supervisor/stack asks it, without which nobody is live.
+_LIVE = "if [ -e /srv/edge/live/green ]; then echo django-b; else echo django-a; fi"
 
 
 class FirstDeploy(Step):
-    """The first deployment. From then on `remote deploy` is the way."""
+    """The first deployment, as `remote deploy` does it: it goes on when the link is lost."""
 
     name = "deploy"
 
@@ -19,32 +23,75 @@ class FirstDeploy(Step):
         will = Found(False, f"Build the utility image and deploy {self.wish.branch}.")
         if not self.machine.has(f"{self.machine.directory}/.env"):
             return will
-        asked = ["docker", "compose", "ps", "--quiet", *COLORS]
-        found = self.machine.user(
-            asked, directory=self.machine.directory, seconds=LOOK_SECONDS, check=False
-        )
-        if found.code == 0 and found.output.strip():
-            return Found(True, "A colour runs: it was deployed already.")
+        # Not whether a colour runs: a deployment that was killed leaves one that nobody gets.
+        live = self._compose("exec", "-T", "caddy", "sh", "-c", _LIVE)
+        if live and self._compose("ps", "--quiet", live):
+            return Found(True, f"{live} gets the traffic: it was deployed already.")
         return will
 
     def act(self) -> str:
-        directory = self.machine.directory
-        say = self._say
-        # The official base images; stand-ins where the server reaches no registry.
-        self.machine.root([f"{directory}/docker/standins/ensure"], seconds=BUILD_SECONDS, say=say)
-        build = ["docker", "compose", "build", "--quiet", "utility"]
-        self.machine.user(build, directory=directory, seconds=BUILD_SECONDS, say=say)
-        utility = ["docker", "compose", "run", "--rm", "-T", "utility"]
-        deploy = [*utility, "python", "manage.py", "deploy"]
-        done = self.machine.user(
-            deploy, directory=directory, seconds=DEPLOY_SECONDS, check=False, say=say
+        server = self.machine.server
+        again = f"manage.py remote --server {server.name} attach"
+        follower = Follower(
+            lambda: self.machine.connect(self.machine.deploy_user),
+            say=self._say,
+            wish=lambda: Wish.DETACH,
         )
-        if done.code not in (0, WITH_WARNINGS):
+        try:
+            name = self._that_runs(follower) or self._start(follower)
+            shown = Followed(Words.of(["deploy"]))
+            try:
+                code = follower.follow(name, on_stdout=shown.stdout, on_stderr=shown.stderr)
+            finally:
+                shown.pause()
+        except Cancelled as error:
+            error.traffic = "A deployment that was begun goes on there."
+            error.next = f"{again}   # follows it again"
+            raise
+        finally:
+            follower.close()
+        if code not in (0, WITH_WARNINGS):
             raise StepFailed(
-                f"The first deployment ended with exit code {done.code}: its last lines say why.",
-                next=f"manage.py remote --server {self.machine.server.name} deploy",
+                f"The first deployment ended with exit code {code}: its last lines say why.",
+                next=f"manage.py remote --server {server.name} deploy",
             )
-        return "It is live." if done.code == 0 else "It is live, with the warnings above."
+        return "It is live." if code == 0 else "It is live, with the warnings above."
+
+    def _that_runs(self, follower: Follower) -> str | None:
+        """The deployment that an earlier run has begun and not seen the end of."""
+        try:
+            name = follower.newest()
+            state = follower.state(name)
+        except Gone:
+            return None
+        return name if state.words.command == "deploy" and not state.ended else None
+
+    def _start(self, follower: Follower) -> str:
+        directory = self.machine.directory
+        # The official base images; stand-ins where the server reaches no registry.
+        self.machine.root(
+            [f"{directory}/docker/standins/ensure"], seconds=BUILD_SECONDS, say=self._say
+        )
+        self._say("Building the utility image, which takes some minutes.")
+        # Compose with the classic builder is never quiet: what it says is shown when it fails.
+        build = ["docker", "compose", "build", "--quiet", "utility"]
+        self.machine.user(build, directory=directory, seconds=BUILD_SECONDS)
+        words, name = Words.of(["deploy"]), commands.new_name("deploy")
+        argv = commands.detached(
+            directory, words, name=name, by=self.wish.requested_by, environment={}
+        )
+        follower.start(argv, name)
+        return name
+
+    def _compose(self, *arguments: str) -> str:
+        """What it says, or nothing where it fails."""
+        done = self.machine.user(
+            ["docker", "compose", *arguments],
+            directory=self.machine.directory,
+            seconds=LOOK_SECONDS,
+            check=False,
+        )
+        return done.output.strip() if done.code == 0 else ""
 
     def _say(self, line: str) -> None:
         self.machine.say(f"  {line}")
