@@ -18,8 +18,8 @@ from apps.ops.remote.server_file import ServerFile
 from apps.ops.remote.servers import Server
 from tests.integration.ops.provisioned_server import SshServer
 from tests.integration.ops.remote_env.conftest import NEW, OLD, Laptop
-from tests.rig.sshd import Relay
 from tests.integration.ops.test_remote_command import Terminal
+from tests.rig.sshd import Relay
 
 
 @pytest.fixture
