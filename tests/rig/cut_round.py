@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from signal import SIGKILL
 from threading import Timer
 from time import monotonic, sleep
@@ -229,3 +231,15 @@ def _check_never_begun(row: Row, before: Mapping[str, Any], after: Mapping[str, 
         row.lost.append("it was begun, and its container was not seen")
     if row.code not in (SSH_EXIT_CODE, -SIGKILL):
         row.lost.append(f"it was never begun, and the exit code is {row.code}")
+
+
+def touch_site(project: Path) -> None:
+    """A change that is quick to build."""
+    page = project / "apps/home/templates/home/about.html"
+    page.write_text(page.read_text() + f"{{# {secrets.token_hex(4)} #}}\n")
+
+
+def break_site(project: Path) -> None:
+    """Starts, and answers 500 when it is looked at."""
+    urls = project / "apps/home/urls.py"
+    urls.write_text(urls.read_text() + "\nurlpatterns = [path('', lambda request: 1 / 0)]\n")

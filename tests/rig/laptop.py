@@ -39,7 +39,8 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        assert self._process.stdout and self._process.stderr
+        assert self._process.stdout
+        assert self._process.stderr
         self._kept = (bytearray(), bytearray())
         # Seconds until the first byte of standard output.
         self.first_after: float | None = None

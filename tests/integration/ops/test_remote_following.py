@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread, Timer
 from time import sleep
@@ -31,18 +31,30 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """A link to a server that knows us."""
+def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A server that knows us."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     sshd = Sshd().allow(make_key(tmp_path / ".ssh" / "id_ed25519"))
     try:
-        relay = Relay(sshd.start().port)
-        (tmp_path / ".ssh" / "known_hosts").write_text(sshd.known_hosts_line(relay.port))
-        yield relay
-        relay.close()
+        yield sshd.start()
     finally:
         sshd.destroy()
+
+
+@pytest.fixture
+def relay(tmp_path: Path, sshd: Sshd) -> Iterator[Relay]:
+    with closing(Relay(sshd.port)) as relay:
+        (tmp_path / ".ssh" / "known_hosts").write_text(sshd.known_hosts_line(relay.port))
+        yield relay
+
+
+@pytest.fixture
+def slow_relay(tmp_path: Path, sshd: Sshd) -> Iterator[Relay]:
+    """A telephone in the countryside."""
+    with closing(Relay(sshd.port, bytes_per_second=50_000, latency=0.1)) as relay:
+        (tmp_path / ".ssh" / "known_hosts").write_text(sshd.known_hosts_line(relay.port))
+        yield relay
 
 
 class Client:
@@ -112,6 +124,14 @@ def test_no_line_is_lost_or_repeated_however_often_the_link_is_cut(
     assert (client.out, client.err) == whole(300)
     assert client.told.count("Connected again.") == 7
     assert site.containers() == []
+
+
+def test_a_slow_link_loses_nothing_when_there_is_much_to_say(slow_relay: Relay, site: Site) -> None:
+    client = Client(slow_relay, site)
+    client.start(3000, code=6)
+    assert client.follow() == 6
+    assert (client.out, client.err) == whole(3000)
+    assert client.told == []
 
 
 def test_a_link_that_falls_silent_is_made_anew(
