@@ -59,6 +59,9 @@ class Sshd(_Server):
         make_key(self.host_key)
         self.start()
 
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
     @property
     def fingerprint(self) -> str:
         argv = ["ssh-keygen", "-lf", str(self.host_key)]

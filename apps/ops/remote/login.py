@@ -6,6 +6,8 @@ from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
@@ -19,7 +21,7 @@ LOGIN_SECONDS = 30.0
 AGENT_SECONDS = 5.0
 # OpenSSH's LoginGraceTime: longer than that the server does not wait for somebody who types.
 TYPING_SECONDS = 120.0
-PASSPHRASES = 3
+TRIES = 3
 
 
 def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) -> None:
@@ -30,7 +32,7 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
         LinkLost: the link was cut meanwhile.
     """
     tried: list[str] = []
-    offered = 0
+    offered, typed = 0, False
     transport.auth_timeout = LOGIN_SECONDS
     try:
         allowed = _allowed(transport, user)
@@ -44,7 +46,7 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
                 if transport.is_authenticated() or not transport.is_active():
                     break
         if transport.is_active() and not transport.is_authenticated():
-            _type(transport, host, user, allowed, ask)
+            typed = _type(transport, host, user, allowed, ask)
     except (EOFError, OSError, paramiko.SSHException) as error:
         if transport.is_active():
             raise LoginRefused(
@@ -61,7 +63,8 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
         )
     raise LoginRefused(
         f"{host.address} refuses the login as {user}: "
-        + (f"of {offered} keys none is accepted." if offered else "there is no key to offer."),
+        + (f"of {offered} keys none is accepted" if offered else "there is no key to offer")
+        + (", and what was typed was not right." if typed else "."),
         output=_listed(tried),
         next=_next(host, user),
     )
@@ -114,14 +117,14 @@ def _public(path: Path) -> bytes:
 
 def _load(path: Path, ask: Ask, notes: list[str]) -> paramiko.PKey | None:
     passphrase: bytes | None = None
-    for left in range(PASSPHRASES, -1, -1):
+    for left in range(TRIES, -1, -1):
         try:
             # What is annotated as text is handed to a function that takes bytes only.
             return paramiko.PKey.from_path(path, passphrase)  # type: ignore[arg-type]
         except TypeError:  # It has a passphrase and was given none.
             found = "it has a passphrase"
         except (OSError, paramiko.SSHException, UnknownKeyType) as error:
-            notes.append(f"{path}: not read: {error}")
+            notes.append(f"{path}: not read: {error} (ssh-keygen -p -f {path} writes it anew)")
             return None
         except ValueError as error:
             if passphrase is None:
@@ -138,18 +141,69 @@ def _load(path: Path, ask: Ask, notes: list[str]) -> paramiko.PKey | None:
 
 def _type(
     transport: paramiko.Transport, host: Host, user: str, allowed: Sequence[str], ask: Ask
-) -> None:
+) -> bool:
+    """Log in with what is typed, as often as ssh does; whether anything was."""
     transport.auth_timeout = TYPING_SECONDS
+    for attempt in range(TRIES):
+        with suppress(paramiko.AuthenticationException):
+            if "password" in allowed:
+                typed = ask.secret(f"Password of {user}@{host.address}")
+                if typed is None:
+                    return attempt > 0
+                left: Sequence[str] = transport.auth_password(user, typed, fallback=False)
+            elif "keyboard-interactive" in allowed:
+                answered = _answer(transport, host, user, ask)
+                if answered is None:
+                    return attempt > 0
+                left = answered
+            else:
+                return attempt > 0
+            # With a second factor, what is left to do.
+            allowed = left or allowed
+        if transport.is_authenticated() or not transport.is_active():
+            break
+    return True
 
-    def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        return [ask.secret(text.strip().rstrip(":")) or "" for text, _ in prompts]
 
-    with suppress(paramiko.AuthenticationException):
-        if "password" in allowed:
-            if typed := ask.secret(f"Password of {user}@{host.address}"):
-                transport.auth_password(user, typed)
-        elif "keyboard-interactive" in allowed:
-            transport.auth_interactive(user, answer)
+def _answer(transport: paramiko.Transport, host: Host, user: str, ask: Ask) -> Sequence[str] | None:
+    """Answer what the server asks: a password, a code.
+
+    paramiko wants the answers in a thread of its own, in which a Ctrl-C would leave a terminal that
+    shows nothing of what is typed: they are asked for here.
+
+    Returns:
+        What is left to do; None when nobody answers.
+
+    Raises:
+        AuthenticationException: the answers were not right.
+    """
+    events: SimpleQueue[tuple[str, ...] | Sequence[str] | Exception] = SimpleQueue()
+    answers: SimpleQueue[list[str]] = SimpleQueue()
+
+    def questions(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        if not prompts:
+            return []
+        events.put(tuple(text.strip().rstrip(":") for text, _ in prompts))
+        return answers.get(timeout=TYPING_SECONDS)
+
+    def work() -> None:
+        try:
+            events.put(list(transport.auth_interactive(user, questions)))
+        except Exception as error:
+            events.put(error)
+
+    Thread(target=work, daemon=True, name="keyboard-interactive").start()
+    while True:
+        match events.get():
+            case Exception() as error:
+                raise error
+            case tuple() as asked:
+                typed = [ask.secret(f"{text} of {user}@{host.address}") for text in asked]
+                if None in typed:
+                    return None
+                answers.put([text or "" for text in typed])
+            case left:
+                return left
 
 
 def _listed(tried: Sequence[str]) -> str:

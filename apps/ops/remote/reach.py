@@ -155,7 +155,8 @@ def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
             raise NotReached(
                 f"SSH: {host.address} port {host.port} is open, and what is there does not begin "
                 f"to speak SSH: {error or 'it hung up'}.",
-                next=f"nc {host.address} {host.port}   # an sshd says SSH-2.0-… at once",
+                next=f"nc {host.address} {host.port}   # an sshd says SSH-2.0-… at once; "
+                "'Not allowed at this time' it says after failed logins: then wait some minutes",
             ) from error
         host_keys.verify(host.key_name, key, known, add_to=host.known_hosts[0], ask=ask, say=say)
         if not transport.is_active():
