@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -46,6 +45,7 @@ BOOT = r"""
 for groups in /sys /sys/fs/cgroup /sys/fs/cgroup/*/; do
     mount -o remount,rw "$groups" 2>/dev/null || mount -o remount,bind,rw "$groups"
 done 2>/dev/null
+[ -n "$SYSTEMD" ] || exec sleep infinity
 if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
     mountpoint -q /sys/fs/cgroup/systemd || {
         mkdir -p /sys/fs/cgroup/systemd
@@ -60,6 +60,7 @@ exec /sbin/init
 PREPARE = """\
 set -eu
 for i in $(seq 120); do
+    [ -n "$SYSTEMD" ] || break
     case $(systemctl is-system-running 2>/dev/null) in running | degraded) break ;; esac
     sleep 0.5
 done
@@ -69,9 +70,11 @@ useradd --create-home --shell /bin/bash --password '*' admin
 echo 'admin ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/admin
 install -d -m 700 -o admin /home/admin/.ssh
 cat >/home/admin/.ssh/authorized_keys
+# sudo marks in the home directory who has used it.
+runuser -u admin -- sudo true
 # It may have tried in vain, and too often, before it had its keys.
-systemctl reset-failed ssh
-systemctl restart ssh
+[ -z "$SYSTEMD" ] || systemctl reset-failed ssh
+service ssh restart >/dev/null
 """
 FORGE = """\
 set -eu
@@ -124,17 +127,20 @@ class Box:
 
     Args:
         port: where its sshd listens.
+        systemd: it runs, as on a real one.
     """
 
-    def __init__(self, suite: str, *, port: int = 22) -> None:
+    def __init__(self, suite: str, *, port: int = 22, systemd: bool = True) -> None:
         self.name = f"changeover-provision-{uuid.uuid4().hex[:6]}"
         self.port = port
+        told = ["--env", "container=docker", "--env", f"PORT={port}"]
+        told += ["--env", f"SYSTEMD={'yes' if systemd else ''}"]
+        end = ["--stop-signal", "SIGRTMIN+3"] if systemd else ["--init"]
         # An engine's files cannot lie on a container's own overlay.
         volumes = ["--volume", "/var/lib/docker", "--volume", "/var/lib/containerd"]
         places = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"]
         run("docker", "run", "--detach", "--name", self.name, "--hostname", suite, *RIGHTS,
-            *volumes, *places, "--env", "container=docker", "--stop-signal", "SIGRTMIN+3",
-            image_of(suite), "sh", "-c", BOOT, seconds=MAKE_SECONDS)  # fmt: skip
+            *volumes, *places, *told, *end, image_of(suite), "sh", "-c", BOOT)  # fmt: skip
         form = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
         self.address = run("docker", "inspect", "--format", form, self.name).strip()
 
@@ -142,7 +148,7 @@ class Box:
         run("docker", "rm", "--force", "--volumes", self.name)
 
     def sh(self, script: str, stdin: bytes = b"", *, seconds: float = LOOK_SECONDS) -> str:
-        argv = ["docker", "exec", "-i", "--env", f"PORT={self.port}", self.name, "sh", "-c", script]
+        argv = ["docker", "exec", "-i", self.name, "sh", "-c", script]
         return run(*argv, stdin=stdin, seconds=seconds)
 
     def prepare(self, public_key: bytes) -> None:
@@ -163,8 +169,11 @@ class Box:
 class Forge(Box):
     """Where the site's repository is. It lets nobody read before it is told a key."""
 
-    def __init__(self, suite: str, site: Path) -> None:
-        super().__init__(suite)
+    def __init__(self, suite: str) -> None:
+        super().__init__(suite, systemd=False)
+
+    def serve(self, site: Path) -> None:
+        """Have this bare repository."""
         self.prepare(b"")
         self.sh(FORGE, seconds=MAKE_SECONDS)
         archive = subprocess.run(["tar", "-C", str(site), "-c", "."], capture_output=True).stdout
@@ -204,6 +213,13 @@ class Laptop:
         )  # fmt: skip
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def begin(self, box: Box, *arguments: str) -> subprocess.Popen[str]:
+        """As `manage`, and not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.env(box),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
     def env(self, box: Box) -> dict[str, str]:
         server = f"production=deploy@{box.address}:{box.port}/srv/site"
         return {**self.environment, "OPS_SERVERS": server}
@@ -211,7 +227,6 @@ class Laptop:
 
 def bare_repository(work: Path, bare: Path) -> Path:
     """A bare repository with what lies in a directory as its only commit, on main."""
-    shutil.rmtree(bare, ignore_errors=True)
     git = ["git", "-C", str(work), "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     run(*git, "init", "--quiet", "--initial-branch", "main")
     run(*git, "add", "--all")

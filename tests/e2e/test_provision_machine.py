@@ -1,213 +1,245 @@
-"""A plain Debian machine becomes a server: sshd, apt, ufw, and a Docker engine of its own.
+"""Clean machines become servers, with the command that a developer types, and stay as they are when
+it is typed again: Debian 12 and 13, with systemd and without.
 
-The machine is a container; the site that is deployed on it is a small one, so that what takes long
-elsewhere (the real images) is not built here again.
+One of them gets this project's own site. The others get a small one, which deploys in a moment.
 """
 
 from __future__ import annotations
 
-import base64
+import http.client
+import shutil
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import paramiko
 import pytest
 
-from apps.ops.errors import Refused
-from apps.ops.provision.machine import Machine
-from apps.ops.provision.plan import Tally, walk
-from apps.ops.provision.steps import STEPS
-from apps.ops.provision.steps.base import Wish
-from apps.ops.remote.connection import Connection
-from apps.ops.remote.servers import Server
 from tests.conftest import HUNG_SECONDS
+from tests.e2e.machines import MAKER, ROOT, Box, Forge, Laptop, bare_repository
+from tests.rig.stack import Result
 
-ROOT = Path(__file__).parents[2]
-# Debian 13, and on this machine already.
-IMAGE = "python:3.13-slim-trixie"
-PORT = 2222
-INSTALL_SECONDS = 600.0
-# What a cloud's image has: sshd, and a user who may use sudo without a password.
-PREPARE = f"""\
-set -eu
-export DEBIAN_FRONTEND=noninteractive
-# A machine's engine may make control groups; a container's may not before this.
-for groups in /sys/fs/cgroup /sys/fs/cgroup/*/; do
-    mount -o remount,bind,rw "$groups" 2>/dev/null || true
-done
-apt-get update -q=2
-apt-get install -q=2 -y --no-install-recommends git openssh-server sudo
-echo 'Port {PORT}' >/etc/ssh/sshd_config.d/port.conf
-useradd --create-home --shell /bin/bash --password '*' admin
-echo 'admin ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/admin
-useradd --create-home --password '*' git
-for user in admin git; do install -d -m 700 -o "$user" "/home/$user/.ssh"; done
-cat >/home/admin/.ssh/authorized_keys
-mkdir -p /run/sshd
-/usr/sbin/sshd
-cat /etc/ssh/ssh_host_ed25519_key.pub
-"""
-# Who runs `utility` brings up the colour: what a deployment does, as far as the step looks.
-SITE = {
+HOST = "www.example.org"
+BASE_IMAGES = ("python:3.13-slim-trixie", "postgres:17", "redis:8", "caddy:2")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".env", ".ssh", ".demo", ".bench", ".cache", ".*_cache", "__pycache__"
+)
+STEPS = 12
+# Who runs `utility` brings up the colour: what a deployment does, as far as the steps look. It ends
+# when it is let.
+SMALL = {
     ".env.example": "SECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n"
     "COMPOSE_FILE=compose.prod.yml\nCOMPOSE_PROJECT_NAME=site\n",
     ".gitignore": ".env\n.env.*\n!.env.example\n.ssh/\n",
-    "Dockerfile": f"FROM {IMAGE}\nWORKDIR /app\nCOPY manage.py .\n",
-    "manage.py": "import sys; print('deploying as', sys.argv[1:])\n",
-    # Without a network: in a container, an engine may not set up one.
+    "Dockerfile": f"FROM {MAKER}\nWORKDIR /app\nCOPY manage.py .\n",
+    "manage.py": "import os, pathlib, sys, time\n"
+    "print('deploying', sys.argv[1:], 'for', os.environ['OPS_REQUESTED_BY'], flush=True)\n"
+    "while not pathlib.Path('/key/go').exists(): time.sleep(0.1)\n",
     "compose.prod.yml": f"""\
 services:
-  django-a:
-    image: {IMAGE}
+  django-a: &runs
+    image: {MAKER}
     pull_policy: never
     init: true
-    network_mode: none
+    restart: unless-stopped
     command: sleep infinity
+  caddy: *runs
   utility:
-    network_mode: none
     image: site:utility
     build: .
     pull_policy: never
-    depends_on: [django-a]
-    environment: {{BY: "${{USER}}", AT: "${{PWD}}"}}
+    depends_on: [django-a, caddy]
+    volumes: [./.ssh:/key:ro]
 """,
     "docker/standins/ensure": "#!/bin/sh\n",
 }
+# What a run that changes nothing leaves alone.
+STATE = """\
+cd /
+find etc home root srv/site usr/local -xdev -type f -exec sha256sum {} + | sort -k 2
+dpkg-query -W
+docker inspect --format '{{.Id}} {{.State.StartedAt}}' $(docker ps --quiet) 2>/dev/null || true
+"""
 
 
-def run(*argv: str, stdin: bytes = b"", seconds: float = INSTALL_SECONDS) -> str:
-    done = subprocess.run(argv, input=stdin, capture_output=True, timeout=seconds, check=False)
-    assert done.returncode == 0, f"{argv}: {done.stdout.decode()}{done.stderr.decode()}"
-    return done.stdout.decode()
+def small_site(place: Path) -> Path:
+    for name, text in SMALL.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    (place / "docker/standins/ensure").chmod(0o755)
+    shutil.copytree(ROOT / "docker/supervisor", place / "docker/supervisor")
+    return place
 
 
-class Box:
-    """The machine, and what a developer's laptop knows of it."""
-
-    def __init__(self, laptop: Path) -> None:
-        self.name = f"changeover-provision-{uuid.uuid4().hex[:6]}"
-        self._laptop = laptop
-        laptop.mkdir()
-
-    def start(self) -> None:
-        laptop = self._laptop
-        # All that --privileged would give, but for what a container on some machines may not have.
-        caps = ["--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"]
-        for option in ("apparmor", "seccomp"):
-            caps += ["--security-opt", f"{option}=unconfined"]
-        # An engine's files cannot lie on a container's own overlay.
-        volume = ["--volume", "/var/lib/docker"]
-        run("docker", "run", "-d", "--init", "--name", self.name, *caps, *volume, IMAGE,
-            "sleep", "infinity")  # fmt: skip
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(laptop / "key"))
-        public = (laptop / "key.pub").read_bytes()
-        self.host_key = self.sh(PREPARE, stdin=public).splitlines()[-1].split()[1]
-        form = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
-        address = run("docker", "inspect", "--format", form, self.name).strip()
-        self.server = Server("production", "deploy", address, PORT, "/srv/site")
-        (laptop / "known_hosts").write_text(f"[127.0.0.1]:{PORT} ssh-ed25519 {self.host_key}\n")
-
-    def sh(self, script: str, stdin: bytes = b"") -> str:
-        return run("docker", "exec", "-i", self.name, "sh", "-c", script, stdin=stdin)
-
-    def wish(self) -> Wish:
-        return Wish(
-            project=ROOT,
-            # The forge is on the machine itself: one sshd is enough to be let in or not.
-            repository=f"ssh://git@127.0.0.1:{PORT}/home/git/site.git",
-            branch="main",
-            known_hosts=(self._laptop / "known_hosts",),
-            site_host="www.example.org",
-        )
-
-    def provision(self, said: list[str], *, plan: bool = False, login: str = "admin") -> Tally:
-        def say(line: str) -> None:
-            said.append(line)
-            print(line)  # What pytest shows when it fails.
-
-        with self._connect(login) as connection:
-            machine = Machine(connection, self.server, say=say)
-            steps = [step(machine, self.wish()) for step in STEPS]
-            return walk(steps, only_look=plan, say=say)
-
-    def _connect(self, login: str) -> Connection:
-        transport = paramiko.Transport((self.server.host, PORT))
-        known = paramiko.Ed25519Key(data=base64.b64decode(self.host_key))
-        key = paramiko.Ed25519Key.from_private_key_file(str(self._laptop / "key"))
-        transport.connect(hostkey=known, username=login, pkey=key)
-        return Connection(self.server, [transport])
-
-    def put_site(self, site: Path) -> None:
-        for name, text in SITE.items():
-            (site / name).parent.mkdir(parents=True, exist_ok=True)
-            (site / name).write_text(text)
-        (site / "docker/standins/ensure").chmod(0o755)
-        run("cp", "-r", str(ROOT / "docker/supervisor"), str(site / "docker"))
-        archive = run_bytes("tar", "-C", str(site), "-c", ".")
-        self.sh(
-            "set -e; mkdir /tmp/site; cd /tmp/site; tar -x; git init -q -b main; git add -A; "
-            "git -c user.name=a -c user.email=a@example.org commit -qm First; "
-            "git clone -q --bare . /home/git/site.git; chown -R git: /home/git/site.git",
-            stdin=archive,
-        )
+def own_site(place: Path) -> Path:
+    shutil.copytree(ROOT, place, ignore=LEFT_OUT, symlinks=True)
+    example = place / ".env.example"
+    settings = {
+        # No certificate is to be had for the name.
+        "#SITE_SCHEME=https": "SITE_SCHEME=http",
+        "#OPS_BAKE_SECONDS=30": "OPS_BAKE_SECONDS=1",
+        "#OPS_SETTLE_SECONDS=2": "OPS_SETTLE_SECONDS=0.5",
+    }
+    text = example.read_text()
+    for before, after in settings.items():
+        assert before in text
+        text = text.replace(before, after)
+    example.write_text(text)
+    return place
 
 
-def run_bytes(*argv: str) -> bytes:
-    return subprocess.run(argv, capture_output=True, timeout=HUNG_SECONDS, check=True).stdout
+class Scene:
+    """A machine, the forge that has its site, and whose laptop it is provisioned from."""
+
+    def __init__(self, laptop: Laptop, box: Box, forge: Forge) -> None:
+        self.laptop, self.box, self.forge = laptop, box, forge
+        box.prepare(laptop.public_key)
+        laptop.know(box, forge)
+
+    def words(self, *options: str) -> tuple[str, ...]:
+        given = ("--login", "admin", "--repository", self.forge.repository, "--site-host", HOST)
+        return ("provision", "--server", "production", *given, *options)
+
+    def provision(self, *options: str) -> Result:
+        return self.laptop.manage(self.box, *self.words(*options))
+
+    def remote(self, *words: str) -> Result:
+        return self.laptop.manage(self.box, "remote", "--server", "production", *words)
+
+    def up_to_the_deployment(self, *images: str) -> None:
+        """A plan, a run that stops at the key, the key, and no registry for what is here."""
+        before = self.box.sh(STATE)
+        plan = self.provision("--plan")
+        assert plan.code == 0, plan
+        assert plan.output.endswith("To do: 11 steps; there: 1. Nothing was changed.\n")
+        assert self.box.sh(STATE) == before
+
+        stopped = self.provision()
+        assert stopped.code == 5, stopped
+        assert "read-only deploy key" in stopped.errors
+        lines = stopped.output.splitlines()
+        self.forge.let_in(next(line for line in lines if line.startswith("ssh-ed25519 ")))
+        self.box.load(*images)
+
+    def is_left_alone_by_a_second_run(self) -> None:
+        before = self.box.sh(STATE)
+        self.box.sh("touch /tmp/before")
+        again = self.provision()
+        assert again.code == 0, again
+        assert again.output.endswith(f"All {STEPS} steps are there already: nothing was changed.\n")
+        assert self.box.sh(STATE) == before
+        newer = "find /etc /home /srv /usr /opt /var/lib/dpkg /var/lib/apt -newer /tmp/before"
+        assert self.box.sh(newer) == ""
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path / "laptop")
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Of which kind: a Debian release, sshd's port, whether systemd runs, and what its site is."""
+    suite, port, systemd, site = request.param
+    bare = bare_repository(site(tmp_path / "site"), tmp_path / "site.git")
+    boxes: list[Box] = []
     try:
-        box.start()
-        (tmp_path / "site").mkdir()
-        box.put_site(tmp_path / "site")
-        yield box
+        boxes.append(box := Box(suite, port=port, systemd=systemd))
+        boxes.append(forge := Forge("trixie"))
+        forge.serve(bare)
+        yield Scene(Laptop(tmp_path / "home"), box, forge)
     finally:
-        run("docker", "rm", "--force", "--volumes", box.name, seconds=HUNG_SECONDS)
+        for each in boxes:
+            each.destroy()
 
 
-def test_a_plain_machine_becomes_a_server_and_a_second_run_changes_nothing(box: Box) -> None:
-    said: list[str] = []
-    assert box.provision(said, plan=True) == Tally(there=1, done=len(STEPS) - 1)
-    assert box.sh("ls /etc/docker /srv/site 2>/dev/null || true") == ""
+@pytest.mark.parametrize("scene", [("trixie", 22, True, own_site)], indirect=True)
+def test_a_clean_debian_13_gets_this_projects_site_and_deploys_it_again(scene: Scene) -> None:
+    scene.up_to_the_deployment(*BASE_IMAGES)
 
-    # It stops until its key may read the repository.
-    with pytest.raises(Refused) as caught:
-        box.provision(said)
-    assert "read-only deploy key" in caught.value.next
-    public = next(line.strip() for line in said if line.strip().startswith("ssh-ed25519"))
-    box.sh("cat >/home/git/.ssh/authorized_keys; chown -R git: /home/git/.ssh", public.encode())
-    # No registry is asked for what this machine has.
-    save = f"docker save {IMAGE} | docker exec -i {box.name} docker load"
-    run("sh", "-c", save)
+    first = scene.provision()
 
-    after: list[str] = []
-    assert box.provision(after).done == 4, "\n".join(after)
-    assert any("deploying as ['deploy']" in line for line in after)
+    assert first.code == 0, first
+    assert first.output.endswith("Done: 4 steps; there already: 8.\n")
+    status = scene.remote("status")
+    assert status.code == 0, status
+    assert "the front door answers 200" in status.output
+    assert "ada@" in status.output
+    released = visit(scene.box)
+    scene.is_left_alone_by_a_second_run()
 
-    again: list[str] = []
-    files = "find /etc /srv/site -type f -newer /tmp/before"
-    box.sh("touch /tmp/before")
-    assert box.provision(again) == Tally(there=len(STEPS), done=0), "\n".join(again)
-    assert box.sh(files) == ""
+    scene.forge.sh(
+        "cd /home/git/site.git; export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory "
+        "GIT_CONFIG_VALUE_0=*; git update-ref refs/heads/main $(git -c user.name=Ada -c "
+        "user.email=ada@example.org commit-tree -p main -m Second main^{tree})"
+    )
+    second = scene.remote("deploy")
+    assert second.code == 0, second
+    assert visit(scene.box) != released
+
+
+def visit(box: Box) -> str:
+    """The release that answers from outside."""
+    connection = http.client.HTTPConnection(box.address, timeout=HUNG_SECONDS)
+    connection.request("GET", "/", headers={"Host": HOST})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return str(answer.headers["X-Release"])
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        pytest.param(("bookworm", 2222, True, small_site), id="debian-12"),
+        pytest.param(("trixie", 22, False, small_site), id="debian-13-without-systemd"),
+    ],
+    indirect=True,
+)
+def test_a_clean_machine_becomes_a_server_and_a_second_run_changes_nothing(scene: Scene) -> None:
+    box = scene.box
+    scene.up_to_the_deployment(MAKER)
+
+    # The laptop dies in the middle of the first deployment, which goes on; the next run follows it.
+    with scene.laptop.begin(box, *scene.words()) as first:
+        read_until(first, "deploying ['deploy'")
+        first.kill()
+    with scene.laptop.begin(box, *scene.words()) as following:
+        read_until(following, "Follow the deployment that was begun")
+        box.sh("touch /srv/site/.ssh/go")
+        said = following.communicate(timeout=HUNG_SECONDS)[0]
+    assert following.returncode == 0, said
+    assert "for ada@" in said
+    assert said.endswith("Done: 1 steps; there already: 11.\n")
+    scene.is_left_alone_by_a_second_run()
 
     # The way in that was used stays open, beside what a site needs.
     rules = box.sh("ufw status")
-    assert all(f"{port} " in rules for port in ("22/tcp", "2222/tcp", "80/tcp", "443/udp")), rules
+    ports = (f"{box.port}/tcp", "22/tcp", "80/tcp", "443/tcp", "443/udp")
+    assert all(f"{port} " in rules for port in ports), rules
+    dry = box.sh("unattended-upgrade --dry-run --verbose 2>&1")
+    assert "Initial blacklist: docker containerd runc" in dry
+    assert box.sh("stat -c '%a %U' /srv/site/.env /srv/site/.ssh/id_ed25519") == "600 deploy\n" * 2
     # Who could provision may log in as the deploy user, and that one is not root.
-    with pytest.raises(Refused, match="sudo asks deploy for a password"):
-        box.provision([], login="deploy")
-    # A plan says what a server has lost.
-    box.sh("supervisorctl stop stack")
-    lacking: list[str] = []
-    assert box.provision(lacking, plan=True) == Tally(there=len(STEPS) - 1, done=1)
-    assert any(line.startswith("supervisor   will do") and "stack" in line for line in lacking)
+    as_deploy = scene.provision("--login", "deploy")
+    assert as_deploy.code == 5
+    assert "sudo asks deploy for a password" in as_deploy.errors
+
+    # What a server has lost is told, and brought back beside what runs.
+    ran = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' $(docker ps --quiet)"
+    before = box.sh(ran)
+    box.sh("supervisorctl stop stack; rm /etc/docker/daemon.json")
+    box.sh("dpkg --remove just || rm /usr/local/bin/just")  # Debian's, or a wheel's.
+    lacking = scene.provision("--plan")
+    assert lacking.output.endswith("To do: 3 steps; there: 9. Nothing was changed.\n"), lacking
+    mended = scene.provision()
+    assert mended.code == 0, mended
+    assert box.sh(ran) == before
     # What was opened on purpose is not closed over somebody's head.
     box.sh("ufw default allow incoming")
-    with pytest.raises(Refused) as caught:
-        box.provision([], plan=True)
-    assert caught.value.found.startswith("firewall: ufw is active and lets in everything")
+    opened = scene.provision("--plan")
+    assert opened.code == 5
+    assert opened.errors.startswith("firewall: ufw is active and lets in everything")
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            return
+    raise AssertionError(f"It ended without {words!r}: {''.join(said)}")

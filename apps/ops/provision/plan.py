@@ -49,5 +49,6 @@ def walk(steps: Sequence[Step], *, only_look: bool, say: Say) -> Tally:
             say(f"{step.name:<{WIDTH}} done     {summary}")
         except OpsError as error:
             error.found = f"{step.name}: {error.found}"
+            error.next = error.next or "Put that right on the server; then the same command again."
             raise
     return Tally(there, done)

@@ -5,7 +5,7 @@ from apps.ops.presenters.followed import Followed
 from apps.ops.provision.steps.base import Found, Step
 from apps.ops.remote import commands
 from apps.ops.remote.commands import Words
-from apps.ops.remote.following import Follower, Gone, Wish
+from apps.ops.remote.following import Follower, Wish
 
 LOOK_SECONDS = 60.0
 BUILD_SECONDS = 3600.0
@@ -23,9 +23,11 @@ class FirstDeploy(Step):
         will = Found(False, f"Build the utility image and deploy {self.wish.branch}.")
         if not self.machine.has(f"{self.machine.directory}/.env"):
             return will
+        if name := self._that_runs():
+            return Found(False, f"Follow the deployment that was begun ({name}).")
         # Not whether a colour runs: a deployment that was killed leaves one that nobody gets.
-        live = self._compose("exec", "-T", "caddy", "sh", "-c", _LIVE)
-        if live and self._compose("ps", "--quiet", live):
+        live = self._docker("compose", "exec", "-T", "caddy", "sh", "-c", _LIVE)
+        if live and self._docker("compose", "ps", "--quiet", live):
             return Found(True, f"{live} gets the traffic: it was deployed already.")
         return will
 
@@ -38,7 +40,7 @@ class FirstDeploy(Step):
             wish=lambda: Wish.DETACH,
         )
         try:
-            name = self._that_runs(follower) or self._start(follower)
+            name = self._that_runs() or self._start(follower)
             shown = Followed(Words.of(["deploy"]))
             try:
                 code = follower.follow(name, on_stdout=shown.stdout, on_stderr=shown.stderr)
@@ -57,14 +59,12 @@ class FirstDeploy(Step):
             )
         return "It is live." if code == 0 else "It is live, with the warnings above."
 
-    def _that_runs(self, follower: Follower) -> str | None:
-        """The deployment that an earlier run has begun and not seen the end of."""
-        try:
-            name = follower.newest()
-            state = follower.state(name)
-        except Gone:
-            return None
-        return name if state.words.command == "deploy" and not state.ended else None
+    def _that_runs(self) -> str:
+        """The deployment that an earlier run has begun, and that has not ended."""
+        its = f"label={commands.LABEL}={self.machine.directory}"
+        named = "name=^remote-deploy-"
+        running = self._docker("ps", "--filter", its, "--filter", named, "--format", "{{.Names}}")
+        return running.partition("\n")[0]
 
     def _start(self, follower: Follower) -> str:
         directory = self.machine.directory
@@ -83,10 +83,10 @@ class FirstDeploy(Step):
         follower.start(argv, name)
         return name
 
-    def _compose(self, *arguments: str) -> str:
+    def _docker(self, *arguments: str) -> str:
         """What it says, or nothing where it fails."""
         done = self.machine.user(
-            ["docker", "compose", *arguments],
+            ["docker", *arguments],
             directory=self.machine.directory,
             seconds=LOOK_SECONDS,
             check=False,
