@@ -7,16 +7,21 @@ import sys
 
 from apps.ops.deploys.events import Listener
 from apps.ops.presenters.lines import Lines
-from apps.ops.presenters.replay import Pausable, replay
+from apps.ops.presenters.replay import Pausable, exit_code, replay
 from apps.ops.remote.commands import Words
 
 
 class Followed:
     """Args:
     words: the command; its options say how it is shown.
+
+    Attributes:
+        exit_code: what its last event said that it ends with; None as long as it said nothing.
     """
 
     def __init__(self, words: Words) -> None:
+        self.exit_code: int | None = None
+        self._is_eventful = words.is_eventful
         self._listener: Listener | None = None
         self._live: Pausable | None = None
         if words.is_json or not words.is_eventful:
@@ -28,6 +33,8 @@ class Followed:
         )
 
     def stdout(self, line: bytes) -> None:
+        if self._is_eventful and b'"ended"' in line:
+            self.exit_code = exit_code(line)
         if self._listener is None:
             sys.stdout.buffer.write(line + b"\n")
         elif not replay(line.decode(errors="replace"), self._listener):

@@ -42,6 +42,15 @@ def replay(line: str, listener: Listener) -> bool:
     return True
 
 
+def exit_code(line: bytes) -> int | None:
+    """The exit code that an event tells; None when it is not the last one."""
+    try:
+        event = json.loads(line)
+        return int(event["exit_code"]) if event["event"] == "ended" else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _planned(listener: Listener, event: Mapping[str, Any]) -> None:
     commits = [
         Commit(one["sha"], one["author"], NOT_SAID, one["subject"]) for one in event["commits"]

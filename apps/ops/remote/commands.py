@@ -19,13 +19,20 @@ COMMAND_LABEL = "changeover.remote.command"
 NOT_STARTED = {
     125: "the checkout or the container is not there, or not to be used",
     126: "docker may not be used by this user",
-    127: "there is no docker",
+    127: "there is no docker, or the checkout has no docker/doctor",
 }
 # What is not cut short with the link: it changes what is live, or takes long.
-DETACHED = {"deploy", "rollback", "recover", "purge_cache", "backup_db", "restore_db", "clean_up"}
+DETACHED = {
+    *("deploy", "rollback", "recover", "purge_cache", "backup_db", "restore_db", "clean_up"),
+    *("migrate", "apply_migrations"),
+}
 # Their events can be shown here as there.
 EVENTFUL = {"deploy", "rollback"}
 ONLY_LOOKS = {"--plan", "--help", "-h", "--version", "--check", "--dry-run", "--list"}
+LOOKING = {
+    *("status", "doctor", "logs", "history", "check_health", "health_history"),
+    *("check", "showmigrations"),
+}
 # Nothing tells the container that its reader is gone, and `logs -f` would stay for ever: a hung-up
 # terminal ends Compose at most. The parent is sshd, and ends with the link.
 _WATCHED = """\
@@ -33,7 +40,13 @@ cd -- "$1" || exit 125
 name=$2
 shift 2
 end() { docker stop "$name"; docker rm --force "$name"; } >/dev/null 2>&1
-{ trap '' HUP; while kill -0 "$PPID"; do sleep 2; done; end; } >/dev/null 2>&1 &
+{
+    trap '' HUP
+    while [ -d "/proc/$PPID" ]; do sleep 2; done
+    end
+    # Compose may be about to make it.
+    while [ -d "/proc/$$" ]; do sleep 2; end; done
+} >/dev/null 2>&1 &
 watch=$!
 "$@"
 code=$?
@@ -66,7 +79,11 @@ class Words:
         parser.add_argument("--no-color", action="store_true")
         parser.add_argument("--force-color", action="store_true")
         parser.add_argument("--noinput", "--no-input", action="store_true")
-        known, _ = parser.parse_known_args(list(argv[1:]))
+        try:
+            known, _ = parser.parse_known_args(list(argv[1:]))
+        except argparse.ArgumentError:
+            # The server refuses it, in its own words.
+            known = parser.parse_args([])
         return cls(
             argv=argv,
             is_json=known.format == "json",
@@ -85,6 +102,14 @@ class Words:
         """Its events are read here, and shown as they would be there."""
         return self.command in EVENTFUL
 
+    @property
+    def only_looks(self) -> bool:
+        """It changes nothing, and comes to an end by itself."""
+        given = set(self.argv)
+        return bool(ONLY_LOOKS & given) or (
+            self.command in LOOKING and not {"-f", "--follow"} & given
+        )
+
     def is_detached(self, *, asked: bool) -> bool:
         """Whether it goes on when nobody is connected.
 
@@ -100,7 +125,7 @@ class Words:
 
     def as_run(self) -> list[str]:
         if self.is_eventful and not self.is_json:
-            return [*self.argv, "--format", "json"]
+            return [self.command, "--format", "json", *self.argv[1:]]
         return list(self.argv)
 
 

@@ -146,6 +146,7 @@ class Connection:
         tty: Callable[[], Size] | None = None,
         stdin: int | bytes | None = None,
         seconds: float | None = None,
+        quiet_seconds: float | None = None,
     ) -> int:
         """Run a command to its end and hand on what it writes as it comes.
 
@@ -153,25 +154,26 @@ class Connection:
             tty: give it a terminal of that size, which may change; all it writes is stdout then.
             stdin: a file descriptor to read from, or what the command reads; without it, nothing.
             seconds: its deadline; without one, a link that answers is waited for.
+            quiet_seconds: its longest silence.
 
         Returns:
             Its exit code.
 
         Raises:
-            TookTooLong: it has not ended by then.
+            TookTooLong: it has not ended by then, or was silent for longer than it may.
         """
-        deadline = None if seconds is None else monotonic() + seconds
+        begun = heard = monotonic()
         channel = self._begin(argv, tty)
         try:
             talk = _Talk(channel, tty, stdin)
             while not talk.ended():
-                if deadline and monotonic() > deadline:
-                    raise TookTooLong(
-                        f"On {self.server}: `{_short(argv)}` has not ended within {seconds:g} s.",
-                        next="manage.py remote doctor",
-                    )
+                now = monotonic()
+                if seconds is not None and now - begun > seconds:
+                    raise self._too_long(argv, f"has not ended within {seconds:g} s")
+                if quiet_seconds is not None and now - heard > quiet_seconds:
+                    raise self._too_long(argv, f"has said nothing for {quiet_seconds:g} s")
                 if talk.once(on_stdout, on_stderr):
-                    self._heard = monotonic()
+                    self._heard = heard = monotonic()
             return self._code(channel, argv)
         finally:
             channel.close()
@@ -208,7 +210,12 @@ class Connection:
             raise self._lost(None)
         raise RemoteFailed(
             f"On {self.server}: `{_short(argv)}` was ended by a signal.",
-            next="manage.py remote doctor",
+            next=self.server.command("doctor"),
+        )
+
+    def _too_long(self, argv: Sequence[str], how: str) -> TookTooLong:
+        return TookTooLong(
+            f"On {self.server}: `{_short(argv)}` {how}.", next=self.server.command("doctor")
         )
 
     def _lost(self, error: Exception | None) -> RemoteFailed:
@@ -221,7 +228,7 @@ class Connection:
             )
         return LinkLost(
             f"The link to {self.server} is lost.",
-            next=f"manage.py remote --server {self.server.name} status   # once you are connected",
+            next=f"{self.server.command('status')}   # once you are connected",
         )
 
     def _watch(self) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic, sleep
@@ -15,15 +16,26 @@ from apps.ops.remote import commands
 from apps.ops.remote.asking import Say
 from apps.ops.remote.commands import LABEL, NOT_STARTED, Words
 from apps.ops.remote.connection import Connection
-from apps.ops.remote.failures import LinkLost, NameNotFound, NotReached, RemoteFailed
+from apps.ops.remote.failures import (
+    HostKeyRefused,
+    LinkLost,
+    LoginRefused,
+    RemoteFailed,
+    TookTooLong,
+)
 from apps.ops.remote.log_stream import LogStream, Show
+from apps.ops.remote.servers import Server
 
 START_SECONDS = 180.0
 ASK_SECONDS = 30.0
-APPEAR_SECONDS = 60.0
+# A start that the link was lost in may take as long as one that it was not.
+APPEAR_SECONDS = START_SECONDS
 LOOK_SECONDS = 0.5
+# Docker can fall silent over a log whose container has ended: then it is asked.
+QUIET_SECONDS = 60.0
 # A laptop that slept, a train in a tunnel.
 AGAIN_SECONDS = 900.0
+FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 KEEP_ENDED = "168h"
 NAME = re.compile(r"remote-[A-Za-z0-9_-]+")
@@ -41,6 +53,10 @@ class Detached(OpsError):
     """It goes on, and nobody here looks."""
 
     exit_code = RemoteFailed.exit_code
+
+
+class NeverStarted(RemoteFailed):
+    """The container is there, and nothing runs or ran in it."""
 
 
 class DockerAway(RemoteFailed):
@@ -74,14 +90,22 @@ class Follower:
     """
 
     def __init__(
-        self, link: Callable[[], Connection], *, say: Say, wish: Callable[[], Wish]
+        self,
+        server: Server,
+        link: Callable[[], Connection],
+        *,
+        say: Say,
+        wish: Callable[[], Wish],
     ) -> None:
+        self._server = server
         self._connect = link
         self._connection: Connection | None = None
         self._say = say
         self._wish = wish
         self._to_cancel = False
         self._heard: set[str] = set()
+        self._is_lost = False
+        self._progress()
 
     def start(self, argv: Sequence[str], name: str) -> None:
         """Start a container. When the link is lost meanwhile, it is there or not; `follow` says.
@@ -92,20 +116,22 @@ class Follower:
         connection = self._link()
         try:
             done = connection.run(argv, seconds=START_SECONDS)
-        except LinkLost:
-            self._say(f"The link was lost while {name} was started.")
+        except (LinkLost, TookTooLong) as error:
+            self._say(f"{error.found} It may have been started all the same: asking …")
             return
         except KeyboardInterrupt:
             self._heed(name)  # It starts all the same.
             return
         if done.code:
+            # Compose leaves what it made and could not start.
+            with suppress(RemoteFailed):
+                connection.run(["docker", "rm", name], seconds=ASK_SECONDS)
             why = NOT_STARTED.get(done.code, f"exit code {done.code}")
             raise RemoteFailed(
-                f"On {connection.server}, in {connection.server.directory}, it could not be "
-                f"started: {why}.",
+                f"On {self._server}, in {self._server.directory}, it could not be started: {why}.",
                 output=(done.output + done.errors).strip(),
                 traffic="Nothing was begun; traffic is as it was.",
-                next="manage.py remote doctor",
+                next=self._server.command("doctor"),
             )
 
     def newest(self) -> str:
@@ -114,16 +140,15 @@ class Follower:
         Raises:
             Gone: nothing is.
         """
-        connection = self._link()
         done = self._docker(
             *("ps", "--all", "--format", "{{.Names}}"),
-            *("--filter", f"label={LABEL}={connection.server.directory}"),
+            *("--filter", f"label={LABEL}={self._server.directory}"),
         )
         if not done:
             raise Gone(
-                f"On {connection.server} there is nothing to follow: nothing was started from "
+                f"On {self._server} there is nothing to follow: nothing was started from "
                 "here, or its end was seen already.",
-                next="manage.py remote history",
+                next=self._server.command("history"),
             )
         return done.split()[0]
 
@@ -151,25 +176,33 @@ class Follower:
         Raises:
             Detached: whoever sits here wants to go.
             Gone: there is no such container.
+            NeverStarted: there is one, and nothing runs in it.
             RemoteFailed: the server could not be reached again.
         """
         streams = (LogStream(on_stdout, self._docker_says), LogStream(on_stderr, self._docker_says))
         is_there = False
         while True:
             try:
+                self._rest()
                 state = self._appeared(name, is_there=is_there)
                 is_there = True
+                self._progress()
                 if self._to_cancel and not state.ended:
                     self._cancel(name)
                 begun = monotonic()
-                self._read(name, streams, follow=not state.ended)
+                whole = self._read(name, streams, follow=not state.ended)
                 if state.ended:
-                    self._tidy(name)
+                    if whole:
+                        self._tidy(name)
+                    else:
+                        self._say(f"Docker keeps the rest of its output: docker logs {name}")
                     return state.exit_code
                 if monotonic() - begun < LOOK_SECONDS:
                     sleep(LOOK_SECONDS)  # Docker has no log of it to follow.
-            except LinkLost:
-                self._say("The link is lost; what runs there goes on. Connecting again …")
+            except (Gone, NeverStarted, DockerAway):
+                raise
+            except RemoteFailed as error:
+                self._lost(error, name)
             except KeyboardInterrupt:
                 self._heed(name)
 
@@ -184,14 +217,27 @@ class Follower:
         while True:
             try:
                 state = self.state(name)
-                if state.status != "created" or monotonic() > by:
-                    return state
             except (DockerAway, Gone) as error:
                 if monotonic() > by or (is_there and isinstance(error, Gone)):
                     raise
+            else:
+                if state.status != "created":
+                    return state
+                if monotonic() > by:
+                    raise self._never_started(name)
             sleep(LOOK_SECONDS)
 
-    def _read(self, name: str, streams: Sequence[LogStream], *, follow: bool) -> None:
+    def _never_started(self, name: str) -> NeverStarted:
+        # Without force: one that does run after all stays.
+        self._link().run(["docker", "rm", name], seconds=ASK_SECONDS)
+        return NeverStarted(
+            f"On {self._server}, {name} was made and never started.",
+            traffic="Nothing was begun; traffic is as it was.",
+            next=self._server.command("doctor"),
+        )
+
+    def _read(self, name: str, streams: Sequence[LogStream], *, follow: bool) -> bool:
+        """Hand on what the log has; whether that was all that it has by now."""
         begin = [stream.since for stream in streams]
         argv = ["docker", "logs", "--timestamps", *(["--follow"] if follow else [])]
         # A stream that never said anything may have said something just then.
@@ -199,14 +245,19 @@ class Follower:
         for stream in streams:
             stream.begin()
         out, err = streams
-        self._link().stream(
-            [*argv, name],
-            on_stdout=out.feed,
-            on_stderr=err.feed,
-            seconds=None if follow else START_SECONDS,
-        )
-        for stream in streams:
-            stream.end()
+        try:
+            code = self._link().stream(
+                [*argv, name],
+                on_stdout=out.feed,
+                on_stderr=err.feed,
+                quiet_seconds=QUIET_SECONDS,
+            )
+        except TookTooLong:
+            return False
+        if code == 0 or not follow:
+            for stream in streams:
+                stream.end()
+        return True
 
     def _tidy(self, name: str) -> None:
         try:
@@ -217,16 +268,14 @@ class Follower:
                 + ["--filter", f"until={KEEP_ENDED}"],
                 seconds=ASK_SECONDS,
             )
-        except RemoteFailed:
+        except (RemoteFailed, KeyboardInterrupt):
             return  # How it ended is known; the next one tidies up.
 
     def _heed(self, name: str) -> None:
         wish = self._wish()
         if wish is Wish.DETACH:
-            server = self._connection.server.name if self._connection else ""
-            chosen = f"--server {server} " if server else ""
             raise Detached(
-                f"{name} goes on without you.", next=f"manage.py remote {chosen}attach {name}"
+                f"{name} goes on without you.", next=self._server.command(f"attach {name}")
             )
         self._to_cancel = wish is Wish.CANCEL
 
@@ -250,42 +299,50 @@ class Follower:
         done = self._link().run(["docker", *arguments], seconds=ASK_SECONDS)
         if done.code == 0:
             return done.output.strip()
-        server = self._link().server
         if "no such" in done.errors.lower():
             raise Gone(
-                f"On {server} there is no {arguments[-1]}: it was not started, or its end was "
-                "seen already.",
-                next="manage.py remote history   # how it ended, if it began",
+                f"On {self._server} there is no {arguments[-1]}: it was not started, or its end "
+                "was seen already.",
+                next=f"{self._server.command('history')}   # how it ended, if it began",
             )
         raise DockerAway(
-            f"On {server}, Docker does not answer.",
+            f"On {self._server}, Docker does not answer.",
             output=done.errors.strip(),
-            next="manage.py remote doctor",
+            next=self._server.command("doctor"),
         )
 
     def _link(self) -> Connection:
-        """The link that is there, or a new one; only the first is given up at once."""
+        """The link that is there, or a new one."""
         if self._connection is None:
             self._connection = self._connect()
-            return self._connection
-        if self._connection.is_alive:
-            return self._connection
-        self._connection.close()
-        pause, until = 0.5, monotonic() + AGAIN_SECONDS
-        while True:
-            try:
-                self._connection = self._connect()
-            except (LinkLost, NameNotFound, NotReached) as error:
-                if monotonic() > until:
-                    server = self._connection.server
-                    raise RemoteFailed(
-                        f"The link to {server} was lost, and for {AGAIN_SECONDS / 60:g} minutes "
-                        f"there was no new one. {error.found}",
-                        traffic="What was begun there goes on.",
-                        next=f"manage.py remote --server {server.name} attach",
-                    ) from error
-                sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            else:
-                self._say("Connected again.")
-                return self._connection
+        elif not self._connection.is_alive:
+            self._connection.close()
+            self._connection = self._connect()
+        return self._connection
+
+    def _progress(self) -> None:
+        """It answers: what goes wrong from here on is counted anew."""
+        if self._is_lost:
+            self._say("Connected again.")
+        self._is_lost = False
+        self._pause = FIRST_PAUSE_SECONDS
+        self._until = monotonic() + AGAIN_SECONDS
+
+    def _lost(self, error: RemoteFailed, name: str) -> None:
+        """Note that it is to be tried again; raise when that is no use."""
+        is_refused = isinstance(error, HostKeyRefused | LoginRefused)
+        if is_refused or monotonic() > self._until:
+            for_long = "" if is_refused else f", and for {AGAIN_SECONDS / 60:g} minutes not found"
+            error.found = f"The link to {self._server} was lost{for_long}. {error.found}"
+            error.traffic = "What was begun there goes on."
+            error.next = f"{self._server.command(f'attach {name}')}   # first: {error.next}"
+            raise error
+        if not self._is_lost:
+            self._say("The link is lost; what runs there goes on. Connecting again …")
+        self._is_lost = True
+
+    def _rest(self) -> None:
+        """Between one try and the next."""
+        if self._is_lost:
+            sleep(self._pause)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)

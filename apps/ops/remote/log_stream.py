@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Docker's: always of this length, always UTC.
 _STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) ")
@@ -12,12 +12,18 @@ _STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) ")
 Show = Callable[[bytes], object]
 
 
-@dataclass(slots=True)
-class _Position:
-    """The time stamp of the last line that was shown, and how many of that very time were."""
+class _Position(NamedTuple):
+    """Of a line: how often the clock had stepped back before it, its time stamp, and how many of
+    that very time there were."""
 
+    steps: int = 0
     stamp: bytes = b""
-    count: int = 0
+    number: int = 0
+
+    def next(self, stamp: bytes) -> _Position:
+        if stamp == self.stamp:
+            return _Position(self.steps, stamp, self.number + 1)
+        return _Position(self.steps + (stamp < self.stamp), stamp, 1)
 
 
 class LogStream:
@@ -37,8 +43,8 @@ class LogStream:
 
     @property
     def since(self) -> str:
-        """Where to begin again; empty: at the beginning."""
-        return self._seen.stamp.decode()
+        """Where to begin again; empty: at the beginning, as after a clock that stepped back."""
+        return "" if self._seen.steps else self._seen.stamp.decode()
 
     def begin(self) -> None:
         """What comes now is read anew: from `since` on, or from before that."""
@@ -61,14 +67,9 @@ class LogStream:
         if match is None:
             self._say(line)
             return
-        stamp = match[1]
-        self._read = _Position(stamp, self._read.count + 1 if stamp == self._read.stamp else 1)
-        if self._is_old():
+        self._read = self._read.next(match[1])
+        if self._read <= self._seen:
             return
-        self._seen = _Position(self._read.stamp, self._read.count)
+        self._seen = self._read
         # Docker keeps a long line in parts, each with the stamp of the first.
-        self._show(line.replace(stamp + b" ", b""))
-
-    def _is_old(self) -> bool:
-        read, seen = self._read, self._seen
-        return (read.stamp, read.count) <= (seen.stamp, seen.count)
+        self._show(line.replace(match[1] + b" ", b""))

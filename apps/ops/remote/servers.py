@@ -43,6 +43,10 @@ class Server:
     def __str__(self) -> str:
         return f"{self.name} ({self.host})"
 
+    def command(self, words: str) -> str:
+        """What to type for `remote WORDS` with this server."""
+        return f"manage.py remote --server {self.name} {words}"
+
 
 def parse(servers: Sequence[str]) -> dict[str, Server]:
     """Read what OPS_SERVERS has, split at its commas.

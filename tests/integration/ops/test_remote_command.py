@@ -157,7 +157,7 @@ def test_a_deployment_in_a_pipe_has_plain_lines_and_its_own_exit_code(
     assert re.sub(r"^\d\d:\d\d:\d\d ", "", done.stdout, flags=re.MULTILINE).splitlines() == [
         "deploy main (deployment #7)",
         "fetch …",
-        "fetch: main --format json (0.1 s)",
+        "fetch: --format json main (0.1 s)",
         '{"event": "from the future", "time": "now", "what": "?"}',
         "Failed: deployment #7 after 1.0 s (exit code 1)",
         "  | why",
@@ -304,7 +304,7 @@ def test_a_deployment_on_a_terminal_steps_aside_for_the_question(
     laptop: Laptop, site: Site
 ) -> None:
     terminal = laptop.on_terminal("--server", "here", "deploy", "slow")
-    terminal.until("slow --format json")
+    terminal.until("--format json slow")
     terminal.type("\x03")
     terminal.until("d: detach, c: cancel it, Enter: go on following")
     terminal.type("c\n")

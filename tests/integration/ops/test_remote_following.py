@@ -13,13 +13,13 @@ import pytest
 
 from apps.ops.remote import commands, connection, following
 from apps.ops.remote.asking import Nobody
-from apps.ops.remote.commands import Words
+from apps.ops.remote.commands import LABEL, Words
 from apps.ops.remote.connection import Completed, Connection, connect
 from apps.ops.remote.failures import RemoteFailed, TookTooLong
-from apps.ops.remote.following import Detached, Follower, Gone, Wish
+from apps.ops.remote.following import Detached, Follower, Gone, NeverStarted, Wish
 from apps.ops.remote.servers import Server
 from tests.conftest import wait_until
-from tests.integration.ops.remote_site import Site
+from tests.integration.ops.remote_site import IMAGE, Site
 from tests.rig.sshd import Relay, Sshd, make_key
 
 
@@ -60,13 +60,16 @@ def slow_relay(tmp_path: Path, sshd: Sshd) -> Iterator[Relay]:
 class Client:
     """A laptop that follows: what it has shown, and what it was told."""
 
-    def __init__(self, relay: Relay, site: Site, wish: Wish = Wish.DETACH) -> None:
-        self.server = Server("test", None, "127.0.0.1", relay.port, str(site.directory))
+    def __init__(
+        self, relay: Relay, site: Site, wish: Wish = Wish.DETACH, directory: str = ""
+    ) -> None:
+        where = directory or str(site.directory)
+        self.server = Server("test", None, "127.0.0.1", relay.port, where)
         self.out: list[str] = []
         self.err: list[str] = []
         self.told: list[str] = []
         self.name = commands.new_name("backup_db")
-        self.follower = Follower(self.link, say=self.told.append, wish=lambda: wish)
+        self.follower = Follower(self.server, self.link, say=self.told.append, wish=lambda: wish)
 
     def link(self) -> Connection:
         return connect(self.server, ask=Nobody(), say=print)
@@ -252,8 +255,7 @@ def test_ctrl_c_and_on_misses_nothing(relay: Relay, site: Site) -> None:
 
 
 def test_a_checkout_that_is_not_there_starts_nothing_and_says_so(relay: Relay, site: Site) -> None:
-    client = Client(relay, site)
-    client.server = Server("test", None, "127.0.0.1", relay.port, "/no/such/place")
+    client = Client(relay, site, directory="/no/such/place")
     with pytest.raises(RemoteFailed, match="/no/such/place, it could not be started") as failed:
         client.start(1)
     assert "/no/such/place" in failed.value.output
@@ -275,8 +277,60 @@ def test_a_server_that_does_not_come_back_is_given_up_with_the_next_command(
         client.follow(end)
     assert failed.value.exit_code == 255
     assert failed.value.traffic == "What was begun there goes on."
-    assert failed.value.next == "manage.py remote --server test attach"
+    assert failed.value.next.startswith(f"manage.py remote --server test attach {client.name}")
     wait_until(lambda: site.is_running(client.name))
+
+
+def test_what_could_not_be_started_leaves_nothing_to_attach_to(relay: Relay, site: Site) -> None:
+    client = Client(relay, site)
+    words = Words.of(["backup_db"])
+    argv = commands.detached(
+        client.server.directory, words, name=client.name, by="ada", environment={}
+    )
+    wrong = [*argv[: argv.index("utility")], "--user", "nobody-knows-me", "utility"]
+    with pytest.raises(RemoteFailed, match="it could not be started"):
+        client.follower.start(wrong, client.name)
+    assert site.containers() == []
+    with pytest.raises(Gone):
+        client.follower.newest()
+
+
+def test_what_was_made_and_never_started_is_not_waited_for(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "APPEAR_SECONDS", 1.0)
+    client = Client(relay, site)
+    argv = ["docker", "create", "--name", client.name, "--label", f"{LABEL}={site.directory}"]
+    client.link().run([*argv, IMAGE, "true"], seconds=30)
+    with pytest.raises(NeverStarted) as failed:
+        client.follow()
+    assert "Nothing was begun" in failed.value.traffic
+    with pytest.raises(Gone):
+        client.follower.newest()
+
+
+def test_a_server_that_lets_in_and_then_hangs_up_is_given_up_too(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 2.0)
+    client = Client(relay, site)
+    client.start(1000, pause=0.02)
+    links = 0
+
+    def link() -> Connection:
+        nonlocal links
+        links += 1
+        made = connect(client.server, ask=Nobody(), say=print)
+        relay.cut()
+        return made
+
+    client.follower._connect = link
+
+    with pytest.raises(RemoteFailed) as failed:
+        client.follow(lambda: len(client.out) == 5 and relay.cut())
+    assert "was lost, and for" in failed.value.found
+    assert failed.value.traffic == "What was begun there goes on."
+    assert links < 10  # Each is a login: no more than the pauses allow.
 
 
 def test_what_is_not_there_is_said(

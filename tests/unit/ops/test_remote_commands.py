@@ -22,6 +22,7 @@ from apps.ops.remote.commands import Words
         "purge_cache --everything --noinput",
         "restore_db x --no-input",
         "clean_up",
+        "migrate ops",
     ],
 )
 def test_what_changes_the_server_goes_on_without_us(line: str) -> None:
@@ -47,6 +48,24 @@ def test_what_only_looks_or_reads_ends_with_us(line: str) -> None:
     assert not Words.of(line.split()).is_detached(asked=True)
 
 
+@pytest.mark.parametrize(
+    ("line", "looks"),
+    [
+        ("status --format json", True),
+        ("logs --since 10m", True),
+        ("logs -f", False),
+        ("deploy --plan", True),
+        ("deploy", False),
+        ("migrate", False),
+        ("maintenance on", False),
+        ("shell", False),
+        ("env diff", False),
+    ],
+)
+def test_all_servers_are_asked_only_what_only_looks_and_ends(line: str, looks: bool) -> None:
+    assert Words.of(line.split()).only_looks is looks
+
+
 @pytest.mark.parametrize("line", ["restore_db x", "purge_cache --everything"])
 def test_what_asks_stays_with_whoever_can_answer(line: str) -> None:
     assert not Words.of(line.split()).is_detached(asked=True)
@@ -54,14 +73,16 @@ def test_what_asks_stays_with_whoever_can_answer(line: str) -> None:
 
 
 def test_a_deployments_events_are_asked_for_unless_they_are_wanted_as_they_are() -> None:
-    assert Words.of(["deploy", "main"]).as_run() == ["deploy", "main", "--format", "json"]
+    assert Words.of(["deploy", "main"]).as_run() == ["deploy", "--format", "json", "main"]
     for line in ("deploy --format json", "deploy --format=json"):
         assert Words.of(line.split()).is_json
         assert Words.of(line.split()).as_run() == line.split()
     assert Words.of(["backup_db"]).as_run() == ["backup_db"]
 
 
-@pytest.mark.parametrize("line", ["deploy -v", "deploy -v nine", "deploy --format", "deploy -v 9"])
+@pytest.mark.parametrize(
+    "line", ["deploy -v", "deploy -v nine", "deploy --format", "deploy -v 9", "deploy --no-color=1"]
+)
 def test_options_that_are_wrong_are_for_the_server_to_refuse(line: str) -> None:
     assert Words.of(line.split()).verbosity == 1
 

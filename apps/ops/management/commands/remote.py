@@ -21,7 +21,7 @@ from apps.ops.remote.asking import Remembering, whoever_is_there
 from apps.ops.remote.commands import NOT_STARTED, Words
 from apps.ops.remote.connection import Completed, Connection, connect
 from apps.ops.remote.failures import RemoteFailed
-from apps.ops.remote.following import NAME, Detached, Follower, Wish
+from apps.ops.remote.following import NAME, Detached, Follower, Gone, Wish
 from apps.ops.remote.servers import Server, choose, parse
 
 USAGE = 2
@@ -125,26 +125,39 @@ class Command(CommandWithExitCodes):
         start: Sequence[str] | None,
     ) -> int:
         shown: Followed | None = None
+        begun = False
         follower = Follower(
+            server,
             lambda: self._connect(server),
             say=self._say,
             wish=lambda: _wish(shown),
         )
         try:
             if start and name:
+                begun = True
                 follower.start(start, name)
             name = name or follower.newest()
+            begun = True
             if words is None:
                 words = follower.state(name).words
                 self._say(f"{name}: {' '.join(words.argv)}")
             shown = Followed(words)
             return follower.follow(name, on_stdout=shown.stdout, on_stderr=shown.stderr)
+        except Gone:
+            # Somebody else saw its end, too, and was the first to tidy up.
+            if shown is None or shown.exit_code is None:
+                raise
+            return shown.exit_code
         except BrokenPipeError:
             _write_no_more()
             raise Detached(
                 f"Nobody reads this any more. {name or 'What was begun'} goes on.",
-                next=f"manage.py remote --server {server.name} attach",
+                next=server.command("attach"),
             ) from None
+        except KeyboardInterrupt:
+            if not begun:
+                raise
+            raise Detached(f"{name} goes on without you.", next=server.command("attach")) from None
         finally:
             if shown:
                 shown.pause()
@@ -163,7 +176,7 @@ class Command(CommandWithExitCodes):
 
     def _on_all(self, servers: Sequence[Server], words: list[str]) -> int:
         parsed = Words.of(words)
-        if parsed.command in ("env", "attach", "shell") or parsed.is_detached(asked=False):
+        if not parsed.only_looks:
             raise CommandError(
                 f"--all is for what only looks; {parsed.command} goes to one server at a time: "
                 "--server NAME.",
@@ -275,8 +288,9 @@ def _wish(shown: Followed | None) -> Wish:
     """What Ctrl-C means; where nobody can be asked, it ends the following and nothing else."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return Wish.DETACH
-    was_live = shown is not None and shown.pause()
+    was_live = False
     try:
+        was_live = shown is not None and shown.pause()
         sys.stderr.write(
             "\nIt goes on by itself. d: detach, c: cancel it, Enter: go on following: "
         )

@@ -33,29 +33,31 @@ class FirstDeploy(Step):
 
     def act(self) -> str:
         server = self.machine.server
-        again = f"manage.py remote --server {server.name} attach"
         follower = Follower(
+            server,
             lambda: self.machine.connect(self.machine.deploy_user),
             say=self._say,
             wish=lambda: Wish.DETACH,
         )
+        name = self._that_runs()
         try:
-            name = self._that_runs() or self._start(follower)
+            name = name or self._start(follower)
             shown = Followed(Words.of(["deploy"]))
             try:
                 code = follower.follow(name, on_stdout=shown.stdout, on_stderr=shown.stderr)
             finally:
                 shown.pause()
         except Cancelled as error:
-            error.traffic = "A deployment that was begun goes on there."
-            error.next = f"{again}   # follows it again"
+            if name:
+                error.traffic = "The deployment goes on there."
+                error.next = f"{server.command(f'attach {name}')}   # follows it again"
             raise
         finally:
             follower.close()
         if code not in (0, WITH_WARNINGS):
             raise StepFailed(
                 f"The first deployment ended with exit code {code}: its last lines say why.",
-                next=f"manage.py remote --server {server.name} deploy",
+                next=server.command("deploy"),
             )
         return "It is live." if code == 0 else "It is live, with the warnings above."
 
