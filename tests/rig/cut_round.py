@@ -64,8 +64,8 @@ class Row:
     """What became of it. `lost` are sentences: none means that nothing was.
 
     `made` are the cuts that came before its end, `found` the seconds that each silence lasted until
-    the client knew of it, `followed` those until its last client ended; `left` says that its
-    container waited for somebody to see its end.
+    the client knew of it, `followed` those until its last client ended; `live` is the release that
+    had the traffic afterwards; `left` says that its container waits for somebody to see its end.
     """
 
     plan: Plan
@@ -76,6 +76,7 @@ class Row:
     status: str = NEVER
     code: int | None = None
     lines: int = 0
+    live: str = ""
     left: bool = False
     followed: float = 0.0
 
@@ -105,6 +106,7 @@ def cut_round(stack: ScratchStack, laptop: Laptop, plan: Plan, ref: str, *, rate
         if cancel.ident:
             cancel.join(HUNG_SECONDS)
         after = stack.status()
+        row.live = after["front_door"]["release"]
         if witness.name:
             _check_output(row, witness, clients)
             _check_server(row, witness, stack, before, after)
@@ -217,8 +219,8 @@ def _check_server(
         row.lost.append(f"a {row.plan.kind} one has {ended['status']}, {ended['exit_code']}")
     is_new = ended["status"] == "succeeded"
     live = history["release"] if is_new else before["front_door"]["release"]
-    if after["front_door"]["release"] != live:
-        row.lost.append(f"{after['front_door']['release']} is live, not {live}")
+    if row.live != live:
+        row.lost.append(f"{row.live} is live, not {live}")
     row.lost += [f"status: {problem}" for problem in after["problems"]]
     if after["deploying"] is not None:
         row.lost.append(f"the lock is held: {after['deploying']}")

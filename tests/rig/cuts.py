@@ -89,10 +89,10 @@ def _rounds(
     rows: list[Row] = []
     while sum(row.counts for row in rows) < rounds and len(rows) < 2 * rounds:
         plan = random_plan(dice, lengths)
-        live = stack.status()["front_door"]["release"]
-        ref = "broken" if plan.kind == BROKEN else next(ref for ref in refs if ref != live)
-        rows.append(cut_round(stack, laptop, plan, ref, rate=rate))
-        print(describe_row(rows[-1]), flush=True)
+        ref = "broken" if plan.kind == BROKEN else next(ref for ref in refs if ref != row.live)
+        row = cut_round(stack, laptop, plan, ref, rate=rate)
+        rows.append(row)
+        print(describe_row(row), flush=True)
     posted = [text for row in rows for text in row.traffic.posted]
     ledger = Ledger.of(stack, Traffic(posted=posted))
     print(describe_total(rows, ledger))
