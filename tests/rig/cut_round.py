@@ -64,8 +64,9 @@ class Row:
     """What became of it. `lost` are sentences: none means that nothing was.
 
     `made` are the cuts that came before its end, `found` the seconds that each silence lasted until
-    the client knew of it, `followed` those until its last client ended; `live` is the release that
-    had the traffic afterwards; `left` says that its container waits for somebody to see its end.
+    the client knew of it, `seconds` those from the command to the deployment's end; `live` is the
+    release that had the traffic afterwards; `left` says that its container waits for somebody to
+    see its end.
     """
 
     plan: Plan
@@ -78,7 +79,7 @@ class Row:
     lines: int = 0
     live: str = ""
     left: bool = False
-    followed: float = 0.0
+    seconds: float = 0.0
 
     @property
     def counts(self) -> bool:
@@ -101,8 +102,8 @@ def cut_round(stack: ScratchStack, laptop: Laptop, plan: Plan, ref: str, *, rate
             cancel.start()
         clients = _cut(laptop, witness, first, row)
         row.code = clients[-1].wait(HUNG_SECONDS)
-        row.followed = monotonic() - first.begun
         witness.finish(HUNG_SECONDS)
+        row.seconds = max(witness.ended - first.begun, 0.0)
         if cancel.ident:
             cancel.join(HUNG_SECONDS)
         after = stack.status()

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
-from time import sleep
+from time import monotonic, sleep
 
 import docker
 from apps.ops.presenters.lines import Lines
@@ -30,6 +30,8 @@ class Witness:
         self.name = ""
         self.out = b""
         self.err = b""
+        # By monotonic(); 0: it did not.
+        self.ended = 0.0
         self._thread = Thread(target=self._look, daemon=True)
         self._thread.start()
 
@@ -71,6 +73,7 @@ class Witness:
         argv = ["docker", "logs", "--follow", name]
         done = subprocess.run(argv, capture_output=True, check=False)
         self.out, self.err = done.stdout, done.stderr
+        self.ended = monotonic()
 
     def _containers(self) -> dict[str, str]:
         """Their names, with their states."""
