@@ -16,6 +16,7 @@ from django_q.tasks import async_task
 
 from apps.ops.broker import FirstInFirstOut
 from apps.ops.errors import StepFailed
+from apps.ops.redact import first_line
 
 # By name, because the release that queues it is not the one that runs it.
 ANSWER = "apps.ops.canary.answer"
@@ -132,8 +133,7 @@ def _result(task: Task) -> str:
 
 
 def _away(error: Exception) -> StepFailed:
-    why = (str(error).splitlines() or [type(error).__name__])[0]
     return StepFailed(
-        f"Postgres does not answer, and it has the task queue ({why[:200]}).",
+        f"Postgres does not answer, and it has the task queue ({first_line(error)}).",
         next="docker compose ps --all postgres",
     )

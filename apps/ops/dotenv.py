@@ -12,6 +12,8 @@ from dataclasses import dataclass
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=[ \t]*(.*)", re.DOTALL)
 _DESCRIBED = re.compile(r"^#?[ \t]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
 _COMMENT = re.compile(r"(^|\s+)#.*$")
+# "${" begins a variable: Compose reads nothing of a file in which one is not whole.
+_NOT_WHOLE = re.compile(r"(?<!\\)\$\{(?![A-Za-z_][A-Za-z0-9_]*(?:\}|:?[-?+].*\}))", re.DOTALL)
 _QUOTED = {'"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL), "'": re.compile(r"'([^']*)'")}
 
 
@@ -21,7 +23,7 @@ class Dotenv:
 
     Attributes:
         values: by name; of a name that is set twice the last one, as Compose does.
-        wrong: the numbers of lines that are no assignment.
+        wrong: the numbers of lines that are no assignment, or none that Compose can read.
         interpolated: names whose value has a "$" that Compose takes for a variable.
     """
 
@@ -100,8 +102,10 @@ def parse(text: str) -> Dotenv:
             value = _COMMENT.sub("", raw).strip()
         values[name] = value
         interpolated.pop(name, None)
-        if "$" in value.replace("$$", "") and raw[:1] != "'":
+        if "$" in (meant := value.replace("$$", "")) and raw[:1] != "'":
             interpolated[name] = None
+            if _NOT_WHOLE.search(meant):
+                wrong.append(first)
     return Dotenv(values, tuple(wrong), tuple(interpolated))
 
 

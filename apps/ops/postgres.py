@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from django.db import DatabaseError, connection
 
 from apps.ops.errors import OpsError
+from apps.ops.redact import first_line
 
 SECONDS = 5
 
@@ -31,8 +32,7 @@ def answering(*, without: str) -> Iterator[None]:
 
 
 def away(error: DatabaseError, *, without: str) -> OpsError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
     return OpsError(
-        f"Postgres does not answer as it should ({lines[0][:200]}). {without}",
+        f"Postgres does not answer as it should ({first_line(error)}). {without}",
         next="docker compose ps --all postgres",
     )

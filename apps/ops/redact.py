@@ -19,6 +19,7 @@ HIDDEN = "•••"
 MIN_LENGTH = 6
 # So much of a value's beginning or end is recognized where a line was cut or wrapped.
 PIECE = 10
+LINE_LENGTH = 200
 _SECRET_NAME = re.compile(
     r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY$|DSN"
     r"|WEBHOOK|SLACK|PING_URL"
@@ -119,6 +120,13 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return self._clean(super().format(record))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without secrets and cut after that: a piece of one is not recognized
+    everywhere."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return Redactor.from_environment().clean(said)[:LINE_LENGTH]
 
 
 def _secrets(variables: Mapping[str, str]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.errors import OpsError, Refused, StepFailed
 from apps.ops.models import Backup
 from apps.ops.processes import ProgramFailed, Say, run
+from apps.ops.redact import first_line
 
 SWAP_SECONDS = 15.0
 LONGEST_NAME = 63
@@ -209,9 +210,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise OpsError(
-            f"Nothing was restored, and the database is as it was: {line[:300]}.",
+            f"Nothing was restored, and the database is as it was: {first_line(error)}.",
             next="docker compose logs postgres   # why",
         ) from error
 

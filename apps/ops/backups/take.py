@@ -24,7 +24,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.errors import OpsError, StepFailed
 from apps.ops.models import Backup, Release
 from apps.ops.processes import ProgramFailed, Say, run
-from apps.ops.redact import Redactor
+from apps.ops.redact import Redactor, first_line
 
 LOCK_WAIT_SECONDS = 60
 
@@ -106,9 +106,8 @@ def _explained(settings: OpsSettings) -> Iterator[None]:
     except ProgrammingError:
         raise
     except DatabaseError as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StepFailed(
-            f"No backup was taken: Postgres does not answer as it should ({line[:200]}).",
+            f"No backup was taken: Postgres does not answer as it should ({first_line(error)}).",
             next="docker compose ps --all postgres",
         ) from error
     except (OSError, tarfile.TarError) as error:

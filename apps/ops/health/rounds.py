@@ -19,6 +19,7 @@ from apps.ops.health.record import project
 from apps.ops.health.result import Status
 from apps.ops.health.runner import Finding
 from apps.ops.health.state import Known
+from apps.ops.redact import first_line
 
 LOCK = "health-told.lock"
 # Longer than a mail server gets (EMAIL_TIMEOUT): a message that was taken must not be sent again.
@@ -96,7 +97,7 @@ def _pass_on(settings: OpsSettings, until: float, ping_job: Callable[[], None] |
     if isinstance(recorded, BaseException):
         warnings.append(
             "Postgres does not have the last results yet "
-            f"({_first_line(recorded)}); the next round tries again."
+            f"({first_line(recorded)}); the next round tries again."
         )
     warnings += _not_told_warnings(to_tell, answers)
     try:
@@ -191,7 +192,3 @@ def _not_told(label: str, error: BaseException) -> str:
     # Anything else may quote the address, which is a secret.
     why = "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     return f"Not told: {label}: {why}. The next round tries again."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

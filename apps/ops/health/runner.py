@@ -88,7 +88,7 @@ def _tidy(result: Result, redactor: Redactor) -> Result:
             Status(result.status),
             one_line(redactor.clean(str(result.summary))),
             one_line(redactor.clean(str(result.next))),
-            {one_line(str(name)): _figure(value) for name, value in result.figures.items()},
+            {one_line(str(k)): _figure(v, redactor) for k, v in result.figures.items()},
         )
     except (ValueError, TypeError, AttributeError) as error:
         return unknown(one_line(f"The check's result makes no sense: {error}"))
@@ -100,7 +100,7 @@ def one_line(text: str) -> str:
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
 
 
-def _figure(value: Figure) -> Figure:
+def _figure(value: Figure, redactor: Redactor) -> Figure:
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return one_line(str(value))
+    return one_line(redactor.clean(str(value)))

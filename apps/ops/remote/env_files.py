@@ -255,7 +255,7 @@ class _EnvFiles:
         if given.wrong:
             numbers = ", ".join(str(number) for number in given.wrong)
             raise Refused(
-                f"{where} has lines that are no NAME=value: {numbers}.",
+                f"{where} has lines that Compose cannot read as NAME=value: {numbers}.",
                 next=f"Mend them, then again: {self._command} …",
             )
         return given

@@ -17,6 +17,7 @@ from docker.models.images import Image
 
 import docker
 from apps.ops.errors import OpsError, StepFailed
+from apps.ops.redact import first_line
 
 API_SECONDS = 30.0
 PROJECT_LABEL = "changeover.project"
@@ -328,8 +329,7 @@ def away(error: Exception) -> OpsError:
             "Docker's socket does not let this user in.",
             next='sudo usermod --append --groups docker "$USER"   # then log in again',
         )
-    lines = str(error).splitlines() or [type(error).__name__]
     return EngineAway(
-        f"Docker does not answer ({lines[0][:200]}).",
+        f"Docker does not answer ({first_line(error)}).",
         next="sudo systemctl start docker   # without systemd: ./bootstrap starts it",
     )

@@ -20,6 +20,7 @@ from docker.errors import DockerException, NotFound
 import docker
 from apps.ops.colors import Color
 from apps.ops.errors import OpsError
+from apps.ops.redact import first_line
 from apps.ops.stack.engine import away
 
 SERVICES = ("caddy", "django-a", "django-b", "django-q", "postgres", "redis", "utility")
@@ -222,7 +223,7 @@ class _Stream:
                     raise away(TimeoutError("it says nothing more")) from None
         if self._error and not isinstance(self._error, NotFound):
             raise OpsError(
-                f"The log of {self._source.service} cannot be read ({_first_line(self._error)}).",
+                f"The log of {self._source.service} cannot be read ({first_line(self._error)}).",
                 next=f"docker compose logs {self._source.service}",
             )
 
@@ -314,7 +315,3 @@ def _source(container: dict[str, object]) -> Source:
 def _seconds(at: str) -> float:
     # Docker writes nanoseconds; Python reads microseconds.
     return datetime.fromisoformat(f"{at[:26]}+00:00").timestamp() - 0.001
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.ops.dotenv import parse
 from apps.ops.errors import OpsError
 from apps.ops.redact import HIDDEN, Redactor
 from apps.ops.stack.compose import Compose
@@ -49,6 +50,28 @@ def test_what_compose_quotes_of_a_dotenv_is_hidden(tmp_path: Path, dotenv: str, 
     assert "hunter2" not in cleaned
     assert HIDDEN in cleaned
     assert left in cleaned
+
+
+@pytest.mark.parametrize(
+    ("value", "is_read"),
+    [
+        *((value, True) for value in ("a$5", "a$", "a$$5", "a$b", "${B:-x}", "${B:-${C}}", "'${'")),
+        *((value, True) for value in ('"a\\${"', 'a"b', '"a" b', "a b", '"two\nlines"', "\r")),
+        *((value, False) for value in ("${", "a${}", "${5}", "${B", '"a${"', '"a', "'a")),
+    ],
+)
+def test_a_value_that_compose_cannot_read_is_known_before_it_is_sent(
+    tmp_path: Path, value: str, is_read: bool
+) -> None:
+    text = f"A={value}\n"
+    try:
+        project(tmp_path, text).check(print)
+    except OpsError:
+        assert not is_read
+    else:
+        assert is_read
+
+    assert bool(parse(text).wrong) != is_read
 
 
 def test_a_variable_that_a_compose_file_asks_for_is_still_named(tmp_path: Path) -> None:

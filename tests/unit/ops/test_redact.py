@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ops.redact import HIDDEN, MIN_LENGTH, RedactingFormatter, Redactor
+from apps.ops.redact import HIDDEN, MIN_LENGTH, RedactingFormatter, Redactor, first_line
 
 secret = st.text(
     st.characters(codec="utf-8", exclude_characters=HIDDEN), min_size=MIN_LENGTH, max_size=12
@@ -252,3 +252,11 @@ def test_a_commands_traceback_has_no_secret() -> None:
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.endswith(f"RuntimeError: postgres://{HIDDEN}@db, {HIDDEN}\n")
     assert "tr0ub4dor" not in done.stdout + done.stderr
+
+
+def test_an_errors_first_line_is_cleaned_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", TOKEN)
+    said = first_line(RuntimeError(f"{'x' * 190} {TOKEN} it was\nand more"))
+
+    assert said == f"{'x' * 190} {HIDDEN} it wa"
+    assert first_line(ValueError()) == "ValueError"

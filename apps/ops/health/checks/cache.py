@@ -12,6 +12,7 @@ from redis.retry import Retry
 from apps.ops.conf import OpsSettings
 from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, Result, bad, good
+from apps.ops.redact import first_line
 
 BACKEND = "django.core.cache.backends.redis.RedisCache"
 RECREATE = "docker compose up --detach --no-deps --force-recreate redis"
@@ -27,9 +28,8 @@ def look(settings: OpsSettings) -> Result:
         policy, evicted = str(info["maxmemory_policy"]), int(info["evicted_keys"])
         version = str(info["redis_version"])
     except (redis.RedisError, OSError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
         return bad(
-            f"Redis does not answer ({lines[0][:200]}).",
+            f"Redis does not answer ({first_line(error)}).",
             next="docker compose ps --all redis",
         )
     except (ValueError, KeyError, TypeError):

@@ -13,6 +13,7 @@ import psycopg
 from django.db import connection
 
 from apps.ops.health.checks.limits import SECONDS
+from apps.ops.redact import first_line
 
 NEXT = "docker compose ps --all postgres"
 _LEAST_SECONDS = 0.2
@@ -42,8 +43,7 @@ def asking() -> Iterator[psycopg.Connection]:
     except psycopg.Error as error:
         if monotonic() - begun >= SECONDS:
             raise Away(f"no answer within {SECONDS:g} s") from error
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Away(lines[0][:200]) from error
+        raise Away(first_line(error)) from error
 
 
 @contextmanager

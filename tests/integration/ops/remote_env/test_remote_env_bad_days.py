@@ -134,7 +134,8 @@ def test_what_is_pushed_arrives_byte_for_byte(laptop: Laptop, content: bytes) ->
         (b"", "requires SECRET_KEY, POSTGRES_PASSWORD"),
         (b"\x7fELF\xff\xfe", "no UTF-8 text"),
         (NEW.encode() + b"secret_key=slip-of-the-pen\n", "does not have secret_key"),
-        (NEW.encode() + b'DEBUG="slip-of-the-pen\n', "no NAME=value: 4"),
+        (NEW.encode() + b'DEBUG="slip-of-the-pen\n', "as NAME=value: 4"),
+        (NEW.encode() + b"DEBUG=slip-of-the-pen${\n", "as NAME=value: 4"),
     ],
 )
 def test_a_wrong_file_is_refused(laptop: Laptop, content: bytes, found: str) -> None:
