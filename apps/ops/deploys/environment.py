@@ -43,7 +43,7 @@ def with_changes(
             given = standby.given if standby else None
         else:
             given = compose(plan.commit.sha).environment(candidate)
-    except (OpsError, ValueError):
+    except (OpsError, OSError, ValueError):
         return plan
     if live is None or given is None:
         return plan

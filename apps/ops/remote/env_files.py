@@ -190,8 +190,8 @@ class _EnvFiles:
                 self._check(given, again=f"{self._command} edit")
                 return text, given
             except Refused as error:
-                self._say(error.found)
-                if not (self._interactive and self._ask.yes("Open the editor again?")):
+                again = f"{error.found} Open the editor again?"
+                if not (self._interactive and self._ask.yes(again)):
                     error.found = f"{error.found} What you wrote was not kept."
                     raise
 

@@ -190,8 +190,33 @@ def test_a_yes_at_the_question_sends_it(
     assert "new-secret-value" not in terminal.shown
 
 
-def on_terminal(laptop: Laptop, ssh_server: SshServer, home: Path) -> Terminal:
-    """`remote env push` as it is typed; it is checked against this project's own .env.example."""
+def test_nano_is_opened_where_no_editor_is_wished_and_ctrl_c_is_its_own(
+    laptop: Laptop, ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VISUAL", "EDITOR"):
+        monkeypatch.delenv(name, raising=False)
+    terminal = on_terminal(laptop, ssh_server, tmp_path, "edit")
+    laptop.remote.write_text(OLD + "SITE_HOST=www.example.org\n")
+
+    terminal.until("GNU nano")
+    terminal.until("SITE_HOST")
+    terminal.type("\x03")  # It says where the cursor is.
+    terminal.until("line")
+    terminal.type("DEBUG=true\r\x0f")
+    terminal.until("Write to File")
+    terminal.type("\r")
+    terminal.until("Wrote")
+    terminal.type("\x18")
+
+    assert terminal.end() == 0, terminal.shown
+    assert "+ DEBUG" in terminal.shown
+    assert laptop.remote.read_text() == f"DEBUG=true\n{OLD}SITE_HOST=www.example.org\n"
+
+
+def on_terminal(
+    laptop: Laptop, ssh_server: SshServer, home: Path, action: str = "push"
+) -> Terminal:
+    """`remote env` as it is typed; it is checked against this project's own .env.example."""
     laptop.local.write_text(NEW + "SITE_HOST=www.example.org\n")
     laptop.remote.write_text(OLD)
     (home / ".ssh").mkdir()
@@ -202,5 +227,5 @@ def on_terminal(laptop: Laptop, ssh_server: SshServer, home: Path) -> Terminal:
         "HOME": str(home),
         "OPS_SERVERS": f"production=127.0.0.1:{ssh_server.port}{laptop.remote.parent}",
     }
-    argv = ["manage.py", "remote", "env", "push", "--file", str(laptop.local)]
+    argv = ["manage.py", "remote", "env", action, "--file", str(laptop.local)]
     return Terminal([sys.executable, *argv], environment)
