@@ -214,7 +214,9 @@ class Command(CommandWithExitCodes):
             if isinstance(link, OpsError):
                 return link
             try:
-                return attached.capture(link, words, by=self._by)
+                done = attached.capture(link, words, by=self._by)
+                clean = Redactor.from_environment().clean
+                return done._replace(errors=clean(done.errors))
             except OpsError as error:
                 return error
 
@@ -256,8 +258,9 @@ class Command(CommandWithExitCodes):
             self._say(f"Next: {error.next}")
 
     def _say(self, text: str) -> None:
-        # What sys.stderr is now: live progress moves down for what goes there.
-        sys.stderr.write(f"{text}\n")
+        # What Docker and Compose say there has passed through nobody's hands. To what sys.stderr is
+        # now: live progress moves down for what goes there.
+        sys.stderr.write(f"{Redactor.from_environment().clean(text)}\n")
         sys.stderr.flush()
 
 
