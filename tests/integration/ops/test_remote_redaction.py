@@ -1,4 +1,4 @@
-"""What a server's Compose quotes of its `.env` is not shown on the laptop, which knows none of it."""
+"""What a server's Compose quotes of its `.env` is not shown on a laptop that knows none of it."""
 
 from __future__ import annotations
 
