@@ -93,7 +93,7 @@ class Command(BaseCommand):
             server = choose(parse(settings.OPS.servers), options["server"])
             user = _deploy_user(server)
             wish = self._wish(server, options)
-            again = f"manage.py provision --server {server.name}   # goes on where it was"
+            again = "The same command again: it goes on where it was."
             with cancellable(next=again):
                 try:
                     tally = self._walk(server, user, wish, options)

@@ -22,6 +22,14 @@ done
 printf '%s\\n' "$reply" >&2
 exit 1
 """
+# What it writes is kept until its end: cut off from its reader, dpkg would stop half-way.
+_INSTALL = """\
+said=$(apt-get install -q=2 -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=300 \\
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" 2>&1)
+code=$?
+printf '%s\\n' "$said" >&2
+exit $code
+"""
 
 
 def installed(machine: Machine, names: Sequence[str]) -> set[str]:
@@ -37,19 +45,11 @@ def install(machine: Machine, names: Sequence[str]) -> None:
     Raises:
         StepFailed: apt-get cannot get at its lists or packages, or what a package brings fails.
     """
-    again = "On the server: sudo apt-get update; when that works, the same command again."
     try:
         machine.root(["sh", "-c", _UPDATE], seconds=SECONDS)
-        careful = ["--no-install-recommends", "--no-remove", "-o", "DPkg::Lock::Timeout=300"]
-        # A configuration file that somebody changed stays as it is.
-        careful += [
-            "-o",
-            "Dpkg::Options::=--force-confdef",
-            "-o",
-            "Dpkg::Options::=--force-confold",
-        ]
-        argv = ["apt-get", "install", "-q=2", "-y", *careful, *names]
-        machine.root(argv, seconds=SECONDS, env=QUIET)
+        # Of a configuration file that somebody changed, theirs stays.
+        machine.root(["sh", "-c", _INSTALL, "sh", *names], seconds=SECONDS, env=QUIET)
     except StepFailed as error:
-        error.next = again
+        error.found = f"apt-get does not install {', '.join(names)}: its last lines say why."
+        error.next = "On the server: sudo apt-get update; when that works, the same command again."
         raise

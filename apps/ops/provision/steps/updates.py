@@ -28,5 +28,7 @@ class Updates(Step):
     def act(self) -> str:
         if not apt.installed(self.machine, [PACKAGE]):
             apt.install(self.machine, [PACKAGE])
+        if self.machine.read(PATH) == TEXT:
+            return f"Installed {PACKAGE}."
         wrote = self.machine.write(PATH, TEXT, mode="644")
         return f"{wrote[0].upper()}{wrote[1:]}."
