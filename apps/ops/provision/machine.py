@@ -24,6 +24,8 @@ new=$1.changeover-new
 umask 077
 trap 'rm -f -- "$new"' EXIT
 cat >"$new"
+# Of a link that is cut, the end looks like the text's.
+[ "$(wc -c <"$new")" -eq "$5" ] || { echo "only a part of $1 arrived" >&2; exit 1; }
 chown -- "$3" "$new"
 chmod -- "$2" "$new"
 sync -- "$new" || true
@@ -211,8 +213,9 @@ class Machine:
             What was done, as a part of a sentence.
         """
         now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        argv = ["sh", "-c", _WRITE, "sh", path, mode, owner, now]
-        copy = self.root(argv, stdin=text.encode()).output.strip()
+        data = text.encode()
+        argv = ["sh", "-c", _WRITE, "sh", path, mode, owner, now, str(len(data))]
+        copy = self.root(argv, stdin=data).output.strip()
         return f"wrote {path}" + (f" (the old one is kept as {copy})" if copy else "")
 
     def _fact(self, *argv: str) -> str:

@@ -45,7 +45,8 @@ def own_keys(host: Host) -> Mapping[str, str]:
 def _public(path: Path) -> str | None:
     """From the file beside a key file, or from itself, when it has no passphrase."""
     try:
-        return plain_key(path.with_name(f"{path.name}.pub").read_text(errors="replace"))
+        beside = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
+        return plain_key(beside.read_text(errors="replace"))
     except OSError:
         pass
     try:

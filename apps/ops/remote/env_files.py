@@ -27,6 +27,7 @@ from apps.ops.remote.servers import Server
 
 ACTIONS = ("push", "pull", "diff", "edit")
 DIFFERENT = 1
+LAPTOPS = "OPS_SERVERS"
 EDITORS = ("nano", "vi")
 UNCHANGED = "Nothing was changed on the server; traffic is as it was."
 # What is easily forgotten about a name whose value changes.
@@ -174,7 +175,14 @@ class _EnvFiles:
             return 0
         changes = compare(parse(present), given)
         self._show(changes, given)
-        self._send(text, present, changes)
+        try:
+            self._send(text, present, changes)
+        except OpsError as error:
+            kept = self._local.with_name(f"{self._local.name}.edited")
+            _write_private(kept, text)
+            error.found = f"{error.found} What you wrote is kept in {kept} (mode 0600)."
+            error.next = f"{self._command} push --file {kept}   # first: {error.next}"
+            raise
         return 0
 
     # --- Parts of these ---------------------------------------------------------------------------
@@ -261,6 +269,12 @@ class _EnvFiles:
         return given
 
     def _check(self, given: Dotenv, *, again: str) -> None:
+        if LAPTOPS in given.values:
+            raise Refused(
+                f"{LAPTOPS} is for your own machine: with it, `just deploy` on the server would go "
+                "out over SSH.",
+                next=f"Take it out, then again: {again}",
+            )
         example = self._example()
         if missing := example.missing(given):
             raise Refused(

@@ -81,7 +81,7 @@ def _allowed(transport: paramiko.Transport, user: str) -> Sequence[str]:
 def _keys(host: Host, ask: Ask, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Each key with where it is from: those the configuration names first, the agent's before
     files, because they ask for nothing."""
-    files = [path for path in host.identities if path.is_file()]
+    files = [path for path in host.identities if path.is_file() and path.suffix != ".pub"]
     named = {blob for path in host.identities if (blob := _public(path))}
     agent = _agent(host)
     first = [key for key in agent if key.asbytes() in named]
@@ -107,9 +107,11 @@ def _agent(host: Host) -> Sequence[paramiko.AgentKey]:
 
 
 def _public(path: Path) -> bytes:
-    """The public half beside a private key; empty when there is none."""
+    """The public half beside a private key, or the file itself, where only the agent has the other;
+    empty when there is none."""
     try:
-        text = path.with_name(f"{path.name}.pub").read_text(errors="replace")
+        beside = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
+        text = beside.read_text(errors="replace")
         return b64decode(text.split()[1])
     except (OSError, ValueError, IndexError):
         return b""

@@ -15,7 +15,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 from apps.ops.deadlines import within
 from apps.ops.remote import host_keys
 from apps.ops.remote.asking import Ask, Say
-from apps.ops.remote.failures import LinkLost, NameNotFound, NotReached, RemoteFailed
+from apps.ops.remote.failures import LinkLost, LoginRefused, NameNotFound, NotReached, RemoteFailed
 from apps.ops.remote.login import log_in
 from apps.ops.remote.ssh_config import Host, look_up
 
@@ -131,6 +131,16 @@ def _through(link: paramiko.Transport, via: Host, host: Host) -> paramiko.Channe
         ) from error
 
 
+def _own_name(host: Host) -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise LoginRefused(
+            f"Nothing says as whom to log in at {host.address}, and this process has no name.",
+            next="Name the user in OPS_SERVERS: NAME=USER@HOST/DIRECTORY",
+        ) from error
+
+
 def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
     files = [*host.known_hosts, *host_keys.SYSTEM_FILES]
     known = host_keys.known_keys(host.key_name, files)
@@ -164,7 +174,7 @@ def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
                 f"{host.address} did not wait so long for the answer and hung up.",
                 next="The same again.",
             )
-        log_in(transport, host, host.user or getpass.getuser(), ask=ask)
+        log_in(transport, host, host.user or _own_name(host), ask=ask)
     except BaseException:
         transport.close()
         raise

@@ -12,8 +12,11 @@ import paramiko
 from apps.ops.remote.failures import RemoteFailed
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
+# An option that there is not.
+MARK = "changeover"
 MAX_DEPTH = 16  # OpenSSH's.
 _INCLUDE = re.compile(r"^\s*include[\s=]+(.+?)\s*$", re.IGNORECASE)
+_SECTION = re.compile(r"^\s*(host|match)[\s=]", re.IGNORECASE)
 _DEFAULT_KEYS = ("id_ed25519", "id_rsa", "id_ecdsa")
 
 
@@ -56,7 +59,7 @@ def look_up(host: str, *, user: str | None = None, port: int | None = None) -> H
     home = Path.home()
     path = home / ".ssh" / "config"
     try:
-        text = f"{_text(path, 0)}\nHost *\n{_text(SYSTEM_CONFIG, 0)}"
+        text = f"{_text(path, host)}\nHost *\n{_text(SYSTEM_CONFIG, host)}"
         config = paramiko.SSHConfig.from_text(text)
         found = config.lookup(host)
         number = port or int(found.get("port", 22))
@@ -86,8 +89,8 @@ def look_up(host: str, *, user: str | None = None, port: int | None = None) -> H
     )
 
 
-def _text(path: Path, depth: int) -> str:
-    """A file with what it includes, which paramiko does not read by itself."""
+def _text(path: Path, host: str, depth: int = 0) -> str:
+    """A file with what it includes for this host, which paramiko does not read by itself."""
     if depth > MAX_DEPTH:
         raise ValueError(f"{path} is included by itself, again and again.")
     try:
@@ -95,13 +98,21 @@ def _text(path: Path, depth: int) -> str:
     except FileNotFoundError:
         return ""
     base = path.parent if path == SYSTEM_CONFIG else Path.home() / ".ssh"
-    result = []
+    result, section = [], "Host *"
     for line in lines:
         if include := _INCLUDE.match(line):
-            for pattern in include[1].replace('"', "").split():
+            for pattern in include[1].replace('"', "").split() if _is_for(host, section) else ():
                 absolute = base / Path(pattern).expanduser()
                 found = sorted(absolute.parent.glob(absolute.name))
-                result += [_text(path, depth + 1) for path in found]
+                result += [_text(path, host, depth + 1) for path in found]
+            # What follows is for whom it was for before.
+            result.append(section)
         else:
+            section = line if _SECTION.match(line) else section
             result.append(line)
     return "\n".join(result)
+
+
+def _is_for(host: str, section: str) -> bool:
+    found = paramiko.SSHConfig.from_text(f"{section}\n  {MARK} yes").lookup(host)
+    return MARK in found

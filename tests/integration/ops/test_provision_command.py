@@ -80,13 +80,14 @@ def test_a_server_that_is_not_named_is_a_usage_error(
     assert "has no server 'staging'. It has: production." in capsys.readouterr().err
 
 
-def test_a_repository_with_a_password_is_refused(
-    provision: Provision, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("login", ["ann:hunter22", "hunter22"])
+def test_a_repository_with_a_password_or_a_token_is_refused(
+    provision: Provision, capsys: pytest.CaptureFixture[str], login: str
 ) -> None:
-    assert provision("--plan", "--repository", "https://ann:hunter22@forge.example.org/x") == 5
+    assert provision("--plan", "--repository", f"https://{login}@forge.example.org/x") == 5
 
     said = capsys.readouterr().err
-    assert "has a password in it" in said
+    assert "has a password or a token in it" in said
     assert "traffic is as it was" in said
     assert "hunter22" not in said
 

@@ -120,10 +120,10 @@ class Command(BaseCommand):
     def _wish(self, server: Server, options: dict[str, Any]) -> Wish:
         ops = settings.OPS
         repository = options["repository"] or _address(settings.BASE_DIR, ops.remote)
-        if "://" in repository and urlsplit(repository).password:
+        if _tells_a_secret(repository):
             raise Refused(
-                "The repository's address has a password in it, which every user of the server "
-                "could read.",
+                "The repository's address has a password or a token in it, which every user of the "
+                "server could read.",
                 next="Name it without, over SSH for a deploy key: --repository ADDRESS",
             )
         return Wish(
@@ -167,6 +167,14 @@ def _deploy_user(server: Server) -> str:
         f"OPS_SERVERS names no user for {server.name}, and provision makes the one that deploys.",
         next=f"OPS_SERVERS={server.name}=deploy@{server.host}{port}{server.directory}   # in .env",
     )
+
+
+def _tells_a_secret(address: str) -> bool:
+    """A password; over HTTP a name alone can be a token, too."""
+    if "://" not in address:
+        return False
+    parts = urlsplit(address)
+    return bool(parts.password or (parts.scheme in ("http", "https") and parts.username))
 
 
 def _address(project: Path, remote: str) -> str:

@@ -29,8 +29,15 @@ class Clone(Step):
         head = git(
             self.machine, ["rev-parse", "--quiet", "--verify", "--short", "HEAD"], check=False
         )
-        if origin.code or head.code:
+        if head.code:
             return will
+        if origin.code:
+            raise Refused(
+                f"{directory} is a repository without a remote `origin`; what is in it is not ours "
+                "to replace.",
+                next=f"On the server, if it is meant: git -C {directory} remote add origin "
+                f"{wish.repository}",
+            )
         return Found(True, f"{directory} is a clone of {address}, at {head.output.strip()}.")
 
     def act(self) -> str:

@@ -31,15 +31,23 @@ class EnvFile(Step):
                 f"{self._path} is there, and lacks {', '.join(missing)}. It is not overwritten.",
                 next=f"manage.py remote --server {self.machine.server.name} env edit",
             )
-        mode = self.machine.root(["stat", "-c", "%a", self._path]).output.strip()
-        if mode not in ("600", "400"):
-            return Found(False, f"Let {self._path} be read by its owner only (it has mode {mode}).")
+        mode, owner = self.machine.root(["stat", "-c", "%a %U", self._path]).output.split()
+        if mode not in ("600", "400") or owner != self.machine.deploy_user:
+            return Found(
+                False,
+                f"Let {self._path} be read by {self.machine.deploy_user} only (it has mode {mode} "
+                f"and is {owner}'s).",
+            )
         return Found(True, f"{self._path} has all that .env.example requires.")
 
     def act(self) -> str:
         if self.machine.has(self._path):
+            self.machine.root(["chown", f"{self.machine.deploy_user}:", self._path])
             self.machine.root(["chmod", "600", self._path])
-            return f"{self._path} has mode 600 now; what is in it was left as it is."
+            return (
+                f"{self._path} is {self.machine.deploy_user}'s, with mode 600; what is in it was "
+                "left as it is."
+            )
         example = self.machine.read(f"{self.machine.directory}/.env.example")
         if example is None:
             raise Refused(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.provision.steps import apt
@@ -30,25 +31,27 @@ class Firewall(Step):
                 next="On the server, if nothing does: sudo ufw default deny incoming; else: "
                 f"{self._skip()}",
             )
-        if missing := self._missing():
+        # We came through it: who may use SSH is settled, for some addresses only perhaps.
+        if missing := self._missing(SITE):
             return Found(False, f"Let in {', '.join(missing)} with ufw, too.")
-        return Found(True, f"ufw lets in {ports}.")
+        return Found(True, f"ufw lets in {', '.join(SITE)}, and who may log in.")
 
     def act(self) -> str:
         if not apt.installed(self.machine, ["ufw"]):
             apt.install(self.machine, ["ufw"])
-        for port in self._missing():
+        is_active = "Status: active" in self.machine.root(["ufw", "status"]).output
+        ports = SITE if is_active else self._ports()
+        for port in self._missing(ports):
             self.machine.root(["ufw", "allow", port])
         # Read back before anything is closed: what is not let in now would be locked out.
-        if missing := self._missing():
+        if missing := self._missing(ports):
             raise StepFailed(
                 f"ufw does not have the rule for {', '.join(missing)}, so nothing was closed.",
                 next="On the server: sudo ufw show added",
             )
-        status = self.machine.root(["ufw", "status"]).output
-        if "Status: active" not in status:
+        if not is_active:
             self._close()
-        return f"ufw lets in {', '.join(self._ports())}, and nothing else that you did not allow."
+        return f"ufw lets in {', '.join(ports)}, and nothing else that you did not allow."
 
     def _close(self) -> None:
         self.machine.root(["ufw", "default", "deny", "incoming"])
@@ -70,10 +73,10 @@ class Firewall(Step):
         ssh = sorted({SSH, self.machine.ssh_port or self.machine.server.port or SSH})
         return [*(f"{port}/tcp" for port in ssh), *SITE]
 
-    def _missing(self) -> list[str]:
+    def _missing(self, ports: Sequence[str]) -> list[str]:
         added = self.machine.root(["ufw", "show", "added"], check=False).output.splitlines()
         rules = {line.strip() for line in added}
-        return [port for port in self._ports() if not rules & set(_allowing(port))]
+        return [port for port in ports if not rules & set(_allowing(port))]
 
     def _stop_at_another(self) -> None:
         for program in OTHERS:

@@ -6,6 +6,9 @@ from apps.ops.provision.steps.base import Found, Step
 
 PATH = "/etc/supervisor/supervisord.conf"
 PROGRAMS = ("docker", "stack")
+START_SECONDS = 120.0
+# Longer than what it restarts may take to stop.
+INSTALL_SECONDS = 400.0
 # It comes back before supervisor listens. What still does not listen is found by looking again.
 _WAIT = "for i in $(seq 60); do supervisorctl pid >/dev/null 2>&1 && exit; sleep 0.5; done"
 
@@ -16,19 +19,35 @@ class Supervisor(Step):
     name = "supervisor"
 
     def look(self) -> Found:
-        directory = self.machine.directory
-        config = f"{directory}/docker/supervisor/supervisord.conf"
-        if config not in (self.machine.read(PATH) or ""):
-            return Found(False, f"Let supervisor run what {directory}/docker/supervisor says.")
-        status = self.machine.root(["supervisorctl", "status"], check=False).output
-        up = set(re.findall(r"^(\w+) +(?:RUNNING|STARTING)", status, re.MULTILINE))
-        if down := [name for name in PROGRAMS if name not in up]:
+        if not self._is_configured():
+            where = f"{self.machine.directory}/docker/supervisor"
+            return Found(False, f"Let supervisor run what {where} says.")
+        if down := self._down():
             return Found(False, f"Start supervisor's programs: {', '.join(down)} does not run.")
         return Found(True, f"Supervisor runs {' and '.join(PROGRAMS)}.")
 
     def act(self) -> str:
-        self.machine.root([f"{self.machine.directory}/docker/supervisor/install"], seconds=120)
-        # Debian's service script, where no systemd is, stops on `restart` and does not start again.
-        self.machine.root(["service", "supervisor", "start"], check=False)
+        if self._is_configured():
+            # Not by installing it anew: its restart would stop Docker, where supervisor runs that.
+            self.machine.root(["service", "supervisor", "start"], check=False)
+            for name in self._down():
+                start = ["supervisorctl", "start", name]
+                self.machine.root(start, seconds=START_SECONDS, check=False)
+        else:
+            install = [f"{self.machine.directory}/docker/supervisor/install"]
+            self.machine.root(install, seconds=INSTALL_SECONDS)
+            # Debian's service script, where no systemd is, stops on `restart` and does not start
+            # again.
+            self.machine.root(["service", "supervisor", "start"], check=False)
         self.machine.root(["sh", "-c", _WAIT], check=False)
         return f"Supervisor runs {' and '.join(PROGRAMS)}."
+
+    def _is_configured(self) -> bool:
+        config = f"{self.machine.directory}/docker/supervisor/supervisord.conf"
+        return config in (self.machine.read(PATH) or "")
+
+    def _down(self) -> list[str]:
+        status = self.machine.root(["supervisorctl", "status"], check=False).output
+        # One in BACKOFF is tried again by supervisor itself.
+        up = set(re.findall(r"^(\w+) +(?:RUNNING|STARTING|BACKOFF)", status, re.MULTILINE))
+        return [name for name in PROGRAMS if name not in up]

@@ -14,7 +14,7 @@ import pytest
 
 from apps.ops.errors import Cancelled, OpsError, Refused
 from tests.conftest import wait_until
-from tests.integration.ops.remote_env.conftest import OLD, Laptop
+from tests.integration.ops.remote_env.conftest import NEW, OLD, Laptop
 
 
 def program(path: Path, script: str) -> Path:
@@ -70,6 +70,23 @@ def test_an_edit_that_may_not_be_sent_leaves_the_servers(
         laptop.env("edit", yes=False)
 
     assert laptop.remote.read_text() == OLD
+
+
+def test_what_was_written_is_kept_when_it_cannot_be_sent(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop.remote.write_text(OLD)
+    # Somebody else is quicker.
+    editor(monkeypatch, f'cat >"$1" <<E\n{NEW}E\necho DEBUG=1 >>{laptop.remote}', laptop.root)
+
+    with pytest.raises(Refused) as caught:
+        laptop.env("edit")
+
+    kept = laptop.root / ".env.production.edited"
+    assert kept.read_text() == NEW
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert f"push --file {kept}" in caught.value.next
+    assert laptop.remote.read_text() == f"{OLD}DEBUG=1\n"
 
 
 def test_an_edit_without_a_change_sends_nothing(
