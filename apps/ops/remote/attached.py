@@ -10,6 +10,7 @@ import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from apps.ops.redact import Redactor
 from apps.ops.remote import commands
 from apps.ops.remote.connection import Completed, Connection, Size
 
@@ -47,7 +48,11 @@ def run(connection: Connection, argv: Sequence[str], *, by: str) -> int:
             )
     # A terminal's keys are for whoever else reads it (`| less`).
     stdin = None if sys.stdin.isatty() else sys.stdin.fileno()
-    return connection.stream(words, on_stdout=_to(1), on_stderr=_to(2), stdin=stdin)
+    errors = _Errors()
+    try:
+        return connection.stream(words, on_stdout=_to(1), on_stderr=errors.feed, stdin=stdin)
+    finally:
+        errors.end()
 
 
 def capture(connection: Connection, argv: Sequence[str], *, by: str) -> Completed:
@@ -67,6 +72,28 @@ def _to(descriptor: int) -> Callable[[bytes], None]:
             data = data[os.write(descriptor, data) :]
 
     return write
+
+
+class _Errors:
+    """Standard error, line by line without what Compose quotes of the server's `.env`."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self._clean = Redactor.from_environment().clean
+        self._write = _to(2)
+
+    def feed(self, data: bytes) -> None:
+        whole, end, self._begun = (self._begun + data).rpartition(b"\n")
+        if end:
+            self._write(
+                self._clean(whole.decode(errors="surrogateescape") + "\n").encode(
+                    errors="surrogateescape"
+                )
+            )
+
+    def end(self) -> None:
+        if self._begun:
+            self.feed(b"\n")
 
 
 @contextmanager

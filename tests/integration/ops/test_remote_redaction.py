@@ -44,7 +44,7 @@ def environment(tmp_path: Path, site: Site) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize(
     "words",
-    [("deploy",), ("--all", "status"), ("--all", "status", "--format", "json")],
+    [("deploy",), ("status",), ("--all", "status"), ("--all", "status", "--format", "json")],
     ids=" ".join,
 )
 def test_a_dotenv_that_compose_cannot_read_is_not_quoted(
