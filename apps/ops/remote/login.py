@@ -29,7 +29,7 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
 
     Raises:
         LoginRefused: none is, or the server hung up.
-        LinkLost: the link was cut meanwhile.
+        LinkLost: the link was cut or fell silent meanwhile.
     """
     tried: list[str] = []
     offered, typed = 0, False
@@ -40,14 +40,17 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
             for label, key in _keys(host, ask, tried):
                 tried.append(label)
                 offered += 1
-                with suppress(paramiko.AuthenticationException):
+                try:
                     # With a second factor, what is left to do is what comes back.
                     allowed = transport.auth_publickey(user, key) or allowed
+                except paramiko.AuthenticationException as error:
+                    _hang_up_if_silent(transport, error)
                 if transport.is_authenticated() or not transport.is_active():
                     break
         if transport.is_active() and not transport.is_authenticated():
             typed = _type(transport, host, user, allowed, ask)
     except (EOFError, OSError, paramiko.SSHException) as error:
+        _hang_up_if_silent(transport, error)
         if transport.is_active():
             raise LoginRefused(
                 f"The login as {user} at {host.address} failed: {error}", next=_next(host, user)
@@ -56,8 +59,8 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
         return
     if not transport.is_active():
         raise LinkLost(
-            f"{host.address} hung up before {user} was logged in: after too many keys, after too "
-            "long, or because it is not for this user.",
+            f"{host.address} hung up or fell silent before {user} was logged in: after too many "
+            "keys, after too long, or because it is not for this user.",
             output=_listed(tried),
             next=_next(host, user),
         )
@@ -68,6 +71,12 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
         output=_listed(tried),
         next=_next(host, user),
     )
+
+
+def _hang_up_if_silent(transport: paramiko.Transport, error: Exception) -> None:
+    """No answer is no refusal: who was here before tries again."""
+    if str(error).startswith("Authentication timeout"):  # paramiko has no class for it.
+        transport.close()
 
 
 def _allowed(transport: paramiko.Transport, user: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from apps.ops.remote import commands, connection, following
+from apps.ops.remote import commands, connection, following, login, reach
 from apps.ops.remote.asking import Nobody
 from apps.ops.remote.commands import LABEL, Words
 from apps.ops.remote.connection import Completed, Connection, connect
@@ -153,6 +153,31 @@ def test_a_link_that_falls_silent_is_made_anew(
     assert client.follow(hush) == 0
     assert (client.out, client.err) == whole(100)
     assert "Connected again." in client.told
+
+
+def test_a_link_that_falls_silent_in_the_login_is_no_refusal(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, logins, log_in = Client(relay, site), [], reach.log_in
+
+    def fall_silent_in_the_second(*arguments: Any, **options: Any) -> None:
+        logins.append(arguments)
+        with monkeypatch.context() as patch:
+            if len(logins) == 2:
+                patch.setattr(login, "LOGIN_SECONDS", 1.0)
+                relay.fall_silent()
+                Timer(3.0, relay.speak_again).start()
+            log_in(*arguments, **options)
+
+    def cut() -> None:
+        if len(client.out) == 20:
+            relay.cut()
+
+    monkeypatch.setattr(reach, "log_in", fall_silent_in_the_second)
+    client.start(100, pause=0.02, code=6)
+    assert client.follow(cut) == 6
+    assert (client.out, client.err) == whole(100)
+    assert len(logins) >= 3
 
 
 def test_a_link_that_is_cut_while_it_starts_does_not_start_it_twice(
