@@ -63,10 +63,10 @@ class Plan:
 class Row:
     """What became of it. `lost` are sentences: none means that nothing was.
 
-    `made` are the cuts that came before its end, `found` the seconds that each silence lasted until
-    the client knew of it, `seconds` those from the command to the deployment's end; `live` is the
-    release that had the traffic afterwards; `left` says that its container waits for somebody to
-    see its end.
+    `made` are the cuts that came before its end; `found` the seconds that each silence lasted until
+    the client knew of it; `first` those from the command to the first line of the output, where no
+    cut came before; `seconds` those to the deployment's end; `live` is the release that had the
+    traffic afterwards; `left` says that its container waits for somebody to see its end.
     """
 
     plan: Plan
@@ -77,6 +77,7 @@ class Row:
     status: str = NEVER
     code: int | None = None
     lines: int = 0
+    first: float | None = None
     live: str = ""
     left: bool = False
     seconds: float = 0.0
@@ -103,6 +104,8 @@ def cut_round(stack: ScratchStack, laptop: Laptop, plan: Plan, ref: str, *, rate
         clients = _cut(laptop, witness, first, row)
         row.code = clients[-1].wait(HUNG_SECONDS)
         witness.finish(HUNG_SECONDS)
+        if (came := first.first_after) and all(came < cut.seconds for cut in plan.cuts):
+            row.first = came
         row.seconds = max(witness.ended - first.begun, 0.0)
         if cancel.ident:
             cancel.join(HUNG_SECONDS)

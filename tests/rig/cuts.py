@@ -141,6 +141,7 @@ def describe_total(rows: Sequence[Row], ledger: Ledger) -> str:
     counted = [row for row in rows if row.counts]
     made = Counter(how for row in counted for how in row.made)
     found = [seconds for row in rows for seconds in row.found]
+    firsts = [row.first for row in rows if row.first]
     statuses = Counter(row.status for row in counted)
     sent = sum(len(row.traffic.requests) for row in rows)
     failed = sum(len(row.traffic.failed) for row in rows)
@@ -157,6 +158,7 @@ def describe_total(rows: Sequence[Row], ledger: Ledger) -> str:
             f"something lost   in {sum(bool(row.lost) for row in rows)}",
             f"never begun      {sum(row.status == NEVER for row in rows)} more (cut before)",
             f"not cut          {sum(not row.made for row in rows)} more (over before)",
+            f"first line       {_spread(firsts)} of remote deploy, under this traffic",
             f"left to prune    {sum(row.left for row in rows)} ended containers",
             f"requests         {sent}, failed: {failed}",
             f"posts            {posts}, lost: {ledger.lost}, doubled: {ledger.doubled}",
@@ -177,7 +179,10 @@ def describe_first_lines(laptop: Laptop) -> str:
         client = laptop.begin("status")
         client.wait(HUNG_SECONDS)
         times.append(client.first_after or HUNG_SECONDS)
-    return (
-        f"first line of remote status: median {median(times):.2f} s, least {min(times):.2f} s; "
-        f"ssh … true: median {median(bare):.2f} s, least {min(bare):.2f} s"
-    )
+    return f"first line of remote status: {_spread(times)}; ssh … true: {_spread(bare)}"
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "not seen"
+    return f"median {median(seconds):.2f} s, least {min(seconds):.2f} s"
