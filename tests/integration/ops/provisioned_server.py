@@ -7,6 +7,7 @@ import getpass
 
 import paramiko
 
+from apps.ops.provision.machine import Machine
 from apps.ops.remote.connection import Connection
 from apps.ops.remote.servers import Server
 from tests.rig.sshd import Sshd, make_key, public
@@ -37,6 +38,14 @@ class SshServer(Sshd):
         key = paramiko.Ed25519Key.from_private_key_file(str(self.key))
         transport.connect(hostkey=known, username=user or getpass.getuser(), pkey=key)
         return Connection(server, [transport])
+
+    def machine(self, connection: Connection, server: Server, deploy_user: str) -> Machine:
+        """What provisioning sees over a connection."""
+
+        def connect(user: str) -> Connection:
+            return self.connect(server, user=user)
+
+        return Machine(connection, server, deploy_user=deploy_user, connect=connect, say=print)
 
     def _argv(self) -> list[str]:
         argv = super()._argv()

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from apps.ops.dotenv import parse
-from apps.ops.errors import Refused, StepFailed
+from apps.ops.errors import Refused
 from apps.ops.provision.machine import Machine
 from apps.ops.provision.own_keys import own_keys
-from apps.ops.provision.plan import Tally, walk
 from apps.ops.provision.steps import container_logs, engine, system, updates
-from apps.ops.provision.steps.base import Found, Step, Wish
+from apps.ops.provision.steps.base import Step, Wish
 from apps.ops.provision.steps.clone import Clone
 from apps.ops.provision.steps.container_logs import ContainerLogs
 from apps.ops.provision.steps.deploy_key import DeployKey
@@ -28,12 +27,11 @@ from apps.ops.provision.steps.env_file import EnvFile
 from apps.ops.provision.steps.supervisor import Supervisor
 from apps.ops.provision.steps.system import System
 from apps.ops.provision.steps.updates import Updates
-from apps.ops.remote.connection import Connection
 from apps.ops.remote.servers import Server
 from apps.ops.remote.ssh_config import look_up
 from tests.conftest import Git
 from tests.integration.ops.provisioned_server import SshServer
-from tests.rig.sshd import make_key, public
+from tests.rig.sshd import SshAgent, make_key, public
 
 EXAMPLE = "# Signs\nSECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n#DEBUG=false\n"
 
@@ -92,14 +90,7 @@ def lab(ssh_server: SshServer, forge: SshServer, tmp_path: Path, git: Git) -> It
     )
     server = Server("production", me, "127.0.0.1", ssh_server.port, str(tmp_path / "srv/site"))
     with ssh_server.connect(server) as connection:
-        yield Lab(tmp_path, machine_of(ssh_server, connection, server, me), wish, forge)
-
-
-def machine_of(ssh_server: SshServer, connection: Connection, server: Server, user: str) -> Machine:
-    def connect(login: str) -> Connection:
-        return ssh_server.connect(server, user=login)
-
-    return Machine(connection, server, deploy_user=user, connect=connect, say=print)
+        yield Lab(tmp_path, ssh_server.machine(connection, server, me), wish, forge)
 
 
 def done(step: Step) -> str:
@@ -108,63 +99,6 @@ def done(step: Step) -> str:
     summary = step.act()
     assert step.look().there, step.look().summary
     return summary
-
-
-# --- The way through the steps --------------------------------------------------------------------
-
-
-class Mark(Step):
-    name = "mark"
-
-    def look(self) -> Found:
-        return Found(self.machine.has(f"{self.machine.directory}.mark"), "a mark")
-
-    def act(self) -> str:
-        self.machine.root(["mkdir", "-p", f"{self.machine.directory}.mark"])
-        return "Marked."
-
-
-class Surprise(Mark):
-    name = "surprise"
-
-    def look(self) -> Found:
-        raise Refused("Nobody thought of this.", next="think")
-
-
-class Vain(Mark):
-    name = "vain"
-
-    def look(self) -> Found:
-        return Found(False, "it is not there")
-
-
-def test_a_second_run_changes_nothing(lab: Lab) -> None:
-    steps = [lab.step(Mark)]
-
-    assert walk(steps, only_look=False, say=lab.said.append) == Tally(there=0, done=1)
-    assert walk(steps, only_look=False, say=lab.said.append) == Tally(there=1, done=0)
-    assert "there" in lab.said[-1]
-
-
-def test_a_plan_does_nothing(lab: Lab) -> None:
-    assert walk([lab.step(Mark)], only_look=True, say=lab.said.append) == Tally(there=0, done=1)
-
-    assert "will do" in lab.said[-1]
-    assert not lab.step(Mark).look().there
-
-
-def test_it_stops_at_the_first_surprise(lab: Lab) -> None:
-    with pytest.raises(Refused) as caught:
-        walk([lab.step(Surprise), lab.step(Mark)], only_look=False, say=lab.said.append)
-
-    assert caught.value.found == "surprise: Nobody thought of this."
-    assert caught.value.exit_code == 5
-    assert not lab.step(Mark).look().there
-
-
-def test_a_step_that_did_not_do_it_is_not_believed(lab: Lab) -> None:
-    with pytest.raises(StepFailed, match="it is not there"):
-        walk([lab.step(Vain)], only_look=False, say=lab.said.append)
 
 
 # --- Each step ------------------------------------------------------------------------------------
@@ -184,7 +118,7 @@ def test_another_system_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_login_that_cannot_become_root_is_told_so(lab: Lab, ssh_server: SshServer) -> None:
     # An account that has a shell and no password; Debian's postgres is one.
     with ssh_server.connect(lab.machine.server, user="postgres") as connection:
-        machine = machine_of(ssh_server, connection, lab.machine.server, "deploy")
+        machine = ssh_server.machine(connection, lab.machine.server, "deploy")
 
         with pytest.raises(Refused, match="sudo") as caught:
             System(machine, lab.wish).look()
@@ -265,7 +199,9 @@ def test_the_directory_is_made_for_the_deploy_user(lab: Lab) -> None:
     assert lab.directory.is_dir()
 
 
-def test_a_login_without_keys_lets_in_the_keys_of_this_machine(lab: Lab) -> None:
+def test_a_login_without_keys_lets_in_the_keys_of_this_machine(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As a fresh machine with root and a password is.
     key = make_key(lab.root / "laptop/id_ed25519")
     line = " ".join(public(key).split()[:2])
@@ -275,6 +211,13 @@ def test_a_login_without_keys_lets_in_the_keys_of_this_machine(lab: Lab) -> None
     host = replace(look_up("host"), identities=(key, locked, alone), agent="none")
     keys = own_keys(host)
     assert list(keys.values()) == [str(key), str(locked), str(alone)]
+    agent = SshAgent(lab.root, key, make_key(lab.root / "elsewhere"))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.socket))
+    try:
+        of_agent = own_keys(replace(host, agent=None, identities=(key,)))
+    finally:
+        agent.close()
+    assert list(of_agent.values()) == [str(key), "ada (agent)"]
     machine = lab.machine
     machine.deploy_user = "changeover-test"  # Not who logs in.
     step = lab.step(DeployUser, own_keys={line: "ada's"})
