@@ -310,6 +310,10 @@ def test_a_clone_that_was_cut_short_is_finished(readable: Lab) -> None:
     [
         (lambda d: (d / "index.php").write_text(""), "has files: index.php"),
         (lambda d: Git(d.parent.parent / "theirs"), "is a clone of"),
+        (
+            lambda d: Git(d.parent.parent / "theirs").on_server("remote", "rename", "origin", "up"),
+            "without a remote `origin`",
+        ),
     ],
 )
 def test_what_somebody_else_put_there_is_a_surprise(
