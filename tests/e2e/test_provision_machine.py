@@ -222,7 +222,7 @@ def test_a_clean_machine_becomes_a_server_and_a_second_run_changes_nothing(scene
     ran = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' $(docker ps --quiet)"
     before = box.sh(ran)
     box.sh("supervisorctl stop stack; rm /etc/docker/daemon.json")
-    box.sh("dpkg --remove just || rm /usr/local/bin/just")  # Debian's, or a wheel's.
+    box.sh("dpkg --remove just; rm -f /usr/local/bin/just")  # Debian's, or a wheel's.
     lacking = scene.provision("--plan")
     assert lacking.output.endswith("To do: 3 steps; there: 9. Nothing was changed.\n"), lacking
     mended = scene.provision()
