@@ -134,7 +134,8 @@ class Checkout:
         Raises:
             StepFailed: git could not finish it, so what was read was not all.
         """
-        argv, env, owner = self._command("archive", "--format=tar", sha)
+        # With the modes of a checkout: what `docker compose build` has built is found again.
+        argv, env, owner = self._command("-c", "tar.umask=022", "archive", "--format=tar", sha)
         with subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,

@@ -83,6 +83,8 @@ def visitors(port: int, *, rate: float, slow_rate: float = 2.0) -> Iterator[Traf
         target=_process, args=(port, rate, slow_rate, stop, theirs), daemon=True
     )
     process.start()
+    # Else a process that dies at its start would be waited for.
+    theirs.close()
     traffic = Traffic()
     assert ours.recv() == "sending"
     try:

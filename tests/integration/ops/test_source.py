@@ -195,7 +195,9 @@ def tar_of(checkout: Checkout, sha: str) -> dict[str, bytes]:
     with checkout.archive(sha) as stream:
         content = stream.read()
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+        files = [member for member in tar if member.isfile()]
+        assert {file.mode for file in files} == {0o644}, "as in a checkout"
+        return {m.name: tar.extractfile(m).read() for m in files}  # type: ignore[union-attr]
 
 
 def test_an_archive_is_what_git_has_and_nothing_that_lies_around(
