@@ -83,7 +83,7 @@ def handle_env(
         StepFailed: the server, or this machine, did not take the file.
         RemoteFailed: something on the way to the server.
     """
-    again = f"manage.py remote --server {server.name} env {action}   # when you like"
+    again = f"{server.command(f'env {action}')}   # when you like"
     try:
         # What lies in a temporary directory is removed, whatever ends us.
         with cancellable(next=again) as cancellation:
@@ -118,7 +118,7 @@ class _EnvFiles:
         self._ask = ask
         self._say = say
         self._shield = shield
-        self._command = f"manage.py remote --server {server.name} env"
+        self._command = server.command("env")
 
     def push(self) -> int:
         text = self._read_local()
@@ -240,9 +240,7 @@ class _EnvFiles:
         for name in changes.changed:
             if name in _NOTES:
                 self._say(f"note: {_NOTES[name]}")
-        self._say(
-            f"It counts from the next deploy: manage.py remote --server {self._server.name} deploy"
-        )
+        self._say(f"It counts from the next deploy: {self._server.command('deploy')}")
 
     def _changes(self, present: str | None, given: Dotenv) -> Changes:
         return compare(parse(present or ""), given)

@@ -63,7 +63,7 @@ class ServerFile:
                 if self._read(sftp, path) != expected:
                     raise Refused(
                         f"{self.path} was changed by somebody else meanwhile.",
-                        next="Look at theirs first: manage.py remote env diff",
+                        next=f"Look at theirs first: {self._connection.server.command('env diff')}",
                     )
                 if expected is not None:
                     copy = self._free_name(sftp, path)
@@ -168,7 +168,7 @@ class ServerFile:
             raise LinkLost(
                 f"The link was cut, or silent for {SECONDS:g} s, while {self.path} was carried "
                 f"({error or type(error).__name__}).",
-                next="manage.py remote env diff   # what the server has now",
+                next=f"{self._connection.server.command('env diff')}   # what the server has now",
                 traffic="It has the old one or the new one, whole; traffic is as it was.",
             ) from None
 

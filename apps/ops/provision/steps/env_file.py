@@ -29,7 +29,7 @@ class EnvFile(Step):
         if missing := example.missing(parse(text)):
             raise Refused(
                 f"{self._path} is there, and lacks {', '.join(missing)}. It is not overwritten.",
-                next=f"manage.py remote --server {self.machine.server.name} env edit",
+                next=self.machine.server.command("env edit"),
             )
         mode, owner = self.machine.root(["stat", "-c", "%a %U", self._path]).output.split()
         if mode not in ("600", "400") or owner != self.machine.deploy_user:
