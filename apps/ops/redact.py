@@ -19,18 +19,20 @@ HIDDEN = "•••"
 MIN_LENGTH = 6
 # So much of a value's beginning or end is recognized where a line was cut or wrapped.
 PIECE = 10
+# A shorter one ("/health") is no secret.
+SECRET_PATH = 16
 LINE_LENGTH = 200
 _SECRET_NAME = re.compile(
     r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY$|DSN"
     r"|WEBHOOK|SLACK|PING_URL"
 )
-_USERINFO = re.compile(r"\b[a-z][a-z0-9+.-]*://([^\s/]+)@", re.IGNORECASE)
+_USERINFO = re.compile(r"://([^\s/\"]+)@")
 # What Compose quotes of a `.env` that it cannot read, also of another machine's, whose values are
 # not known here. Of a password with a "$" the rest is the name of a variable: real ones are written
 # in capitals.
 _COMPOSE = (
     re.compile(r'Invalid template: \\?"(.+)"'),
-    re.compile(r'invalid interpolation format for .*?: \\?"(.+?)\\?"(?:[.\s]|$)'),
+    re.compile(r'invalid interpolation format for [^\s"]+: \\?"(.+)'),
     re.compile(r'in variable name \\?"(.+)"'),
     re.compile(r"unterminated quoted value (.+)"),
     re.compile(r'The \\?"(?![A-Z0-9_]+\\?")(\w+)\\?" variable is not set'),
@@ -51,7 +53,7 @@ class Redactor:
     def __init__(self, values: Iterable[str]) -> None:
         known = {form for value in values for form in _forms(value)}
         self._values = {value for value in known if len(value) >= MIN_LENGTH}
-        self._long = [value for value in self._values if len(value) > PIECE]
+        self._long = [value for value in self._values if len(value) > _least_piece(value)]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Redactor:
@@ -100,10 +102,11 @@ class Redactor:
             if len(shown) < PIECE:
                 continue
             for value in self._long:
-                if shown in value:
+                least = _least_piece(value)
+                if len(shown) >= least and shown in value:
                     yield at, at + len(shown)
                     continue
-                start = shown.find(value[:PIECE], max(0, len(shown) - len(value)))
+                start = shown.find(value[:least], max(0, len(shown) - len(value)))
                 if start >= 0 and value.startswith(shown[start:]):
                     yield at + start, at + len(shown)
                 end = shown.rfind(value[-PIECE:], 0, len(value)) + PIECE
@@ -135,7 +138,8 @@ def _secrets(variables: Mapping[str, str]) -> Iterator[str]:
             secret = _contents(value) if name.endswith("_FILE") else value
             yield from (secret.strip(), *secret.splitlines(), *secret.split(","))
             # Of a webhook's address it is the path that is secret, and that errors show.
-            yield from (_split(address).path for address in secret.split(",") if "://" in address)
+            paths = [_split(address).path for address in secret.split(",") if "://" in address]
+            yield from (path for path in paths if len(path) >= SECRET_PATH)
         elif "://" in value:
             yield from (_split(address).password for address in value.split(","))
 
@@ -148,6 +152,13 @@ def _in_dotenv(text: str) -> Iterator[str]:
         # Whatever it is meant to be: a line of a key, a password on its own.
         line = lines[number - 1].strip()
         yield from (line, line.partition("=")[2].strip(" \t'\""))
+
+
+def _least_piece(value: str) -> int:
+    """How many of its characters are a piece of a value: of an address not its host alone."""
+    scheme, sign, rest = value.partition("://")
+    host = rest.partition("/")[0]
+    return len(f"{scheme}{sign}{host}/") + PIECE if sign else PIECE
 
 
 class _Address(NamedTuple):

@@ -41,18 +41,14 @@ def run(connection: Connection, argv: Sequence[str], *, by: str) -> int:
         with _raw():
             return connection.stream(
                 words,
-                on_stdout=_to(1),
-                on_stderr=_to(2),
+                on_stdout=_cleaned_to(1),
+                on_stderr=_cleaned_to(2),
                 tty=size,
                 stdin=sys.stdin.fileno(),
             )
     # A terminal's keys are for whoever else reads it (`| less`).
     stdin = None if sys.stdin.isatty() else sys.stdin.fileno()
-    errors = _Errors()
-    try:
-        return connection.stream(words, on_stdout=_to(1), on_stderr=errors.feed, stdin=stdin)
-    finally:
-        errors.end()
+    return connection.stream(words, on_stdout=_to(1), on_stderr=_cleaned_to(2), stdin=stdin)
 
 
 def capture(connection: Connection, argv: Sequence[str], *, by: str) -> Completed:
@@ -74,26 +70,15 @@ def _to(descriptor: int) -> Callable[[bytes], None]:
     return write
 
 
-class _Errors:
-    """Standard error, line by line without what Compose quotes of the server's `.env`."""
+def _cleaned_to(descriptor: int) -> Callable[[bytes], None]:
+    """Without what Compose quotes of the server's `.env`; it writes that in one piece."""
+    write, clean = _to(descriptor), Redactor.from_environment().clean
 
-    def __init__(self) -> None:
-        self._begun = b""
-        self._clean = Redactor.from_environment().clean
-        self._write = _to(2)
+    def write_cleaned(data: bytes) -> None:
+        text = clean(data.decode(errors="surrogateescape"))
+        write(text.encode(errors="surrogateescape"))
 
-    def feed(self, data: bytes) -> None:
-        whole, end, self._begun = (self._begun + data).rpartition(b"\n")
-        if end:
-            self._write(
-                self._clean(whole.decode(errors="surrogateescape") + "\n").encode(
-                    errors="surrogateescape"
-                )
-            )
-
-    def end(self) -> None:
-        if self._begun:
-            self.feed(b"\n")
+    return write_cleaned
 
 
 @contextmanager

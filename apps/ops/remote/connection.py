@@ -204,7 +204,6 @@ class Connection:
     def _code(self, channel: paramiko.Channel, argv: Sequence[str]) -> int:
         if channel.status_event.is_set() and channel.exit_status >= 0:
             return channel.exit_status
-        # The link's end closes its channels before anybody sees that it has ended.
         self._transport.join(1.0)
         if not self._transport.is_active():
             raise self._lost(None)
@@ -221,6 +220,8 @@ class Connection:
     def _lost(self, error: Exception | None) -> RemoteFailed:
         if str(error).startswith("Timeout"):  # paramiko has no class for it.
             self._transport.close()
+        # The link's end is told to its channels before anybody sees that it has ended.
+        self._transport.join(1.0)
         if self._transport.is_active():
             return RemoteFailed(
                 f"{self.server} opens no session: {error}",
@@ -275,9 +276,9 @@ class _Talk:
 
     def ended(self) -> bool:
         channel = self._channel
-        if channel.recv_ready() or channel.recv_stderr_ready():
-            return False
-        return channel.closed or bool(channel.eof_received and channel.status_event.is_set())
+        # In this order: what came before the end was ready then.
+        is_over = bool(channel.closed or (channel.eof_received and channel.status_event.is_set()))
+        return is_over and not (channel.recv_ready() or channel.recv_stderr_ready())
 
     def once(self, on_stdout: Receive, on_stderr: Receive) -> bool:
         """Wait a moment, and hand on what there is; whether anything came."""

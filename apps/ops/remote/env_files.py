@@ -179,7 +179,11 @@ class _EnvFiles:
             self._send(text, present, changes)
         except OpsError as error:
             kept = self._local.with_name(f"{self._local.name}.edited")
-            _write_private(kept, text)
+            try:
+                _write_private(kept, text)
+            except StepFailed as unkept:
+                error.found = f"{error.found} What you wrote could not be kept: {unkept.found}"
+                raise error from None
             error.found = f"{error.found} What you wrote is kept in {kept} (mode 0600)."
             error.next = f"{self._command} push --file {kept}   # first: {error.next}"
             raise
@@ -308,7 +312,8 @@ class _EnvFiles:
         if text is None:
             raise Refused(
                 f"{self._server} has no {self._remote.path}.",
-                next=f"{self._command} push, or for a new server: manage.py provision",
+                next=f"{self._command} push   # a new server: manage.py provision "
+                f"--server {self._server.name}",
             )
         return text
 

@@ -28,11 +28,16 @@ from apps.ops.remote.servers import Server
 
 START_SECONDS = 180.0
 ASK_SECONDS = 30.0
+SLACK_SECONDS = 10.0
 # A start that the link was lost in may take as long as one that it was not.
 APPEAR_SECONDS = START_SECONDS
 LOOK_SECONDS = 0.5
-# Docker can fall silent over a log whose container has ended: then it is asked.
-QUIET_SECONDS = 60.0
+# Docker can fall silent over a log whose container has ended: so it is asked now and then. What
+# follows the log is ended on the server: a channel that is closed here leaves its session there, of
+# which sshd has ten.
+FOLLOW_SECONDS = 300.0
+QUIET_SECONDS = FOLLOW_SECONDS + 30.0
+READS = 3
 # A laptop that slept, a train in a tunnel.
 AGAIN_SECONDS = 900.0
 FIRST_PAUSE_SECONDS = 0.2
@@ -107,6 +112,14 @@ class Follower:
         self._is_lost = False
         self._progress()
 
+    def connect(self) -> None:
+        """Log in, if that has not been done yet.
+
+        Raises:
+            RemoteFailed: it cannot be reached.
+        """
+        self._link()
+
     def start(self, argv: Sequence[str], name: str) -> None:
         """Start a container. When the link is lost meanwhile, it is there or not; `follow` says.
 
@@ -179,24 +192,30 @@ class Follower:
             NeverStarted: there is one, and nothing runs in it.
             RemoteFailed: the server could not be reached again.
         """
-        streams = (LogStream(on_stdout, self._docker_says), LogStream(on_stderr, self._docker_says))
-        is_there = False
+        streams = (
+            LogStream(self._getting_on(on_stdout), self._docker_says),
+            LogStream(self._getting_on(on_stderr), self._docker_says),
+        )
+        is_there, reads = False, 0
         while True:
             try:
                 self._rest()
                 state = self._appeared(name, is_there=is_there)
                 is_there = True
-                self._progress()
+                self._answers()
                 if self._to_cancel and not state.ended:
                     self._cancel(name)
                 begun = monotonic()
                 whole = self._read(name, streams, follow=not state.ended)
+                self._progress()
                 if state.ended:
+                    reads += 1
                     if whole:
                         self._tidy(name)
-                    else:
+                        return state.exit_code
+                    if reads == READS:
                         self._say(f"Docker keeps the rest of its output: docker logs {name}")
-                    return state.exit_code
+                        return state.exit_code
                 if monotonic() - begun < LOOK_SECONDS:
                     sleep(LOOK_SECONDS)  # Docker has no log of it to follow.
             except (Gone, NeverStarted, DockerAway):
@@ -223,23 +242,23 @@ class Follower:
             else:
                 if state.status != "created":
                     return state
-                if monotonic() > by:
-                    raise self._never_started(name)
+                # Without force: one that does run after all stays, and is followed.
+                if monotonic() > by and self._remove(name):
+                    raise NeverStarted(
+                        f"On {self._server}, {name} was made and never started.",
+                        traffic="Nothing was begun; traffic is as it was.",
+                        next=self._server.command("doctor"),
+                    )
             sleep(LOOK_SECONDS)
 
-    def _never_started(self, name: str) -> NeverStarted:
-        # Without force: one that does run after all stays.
-        self._link().run(["docker", "rm", name], seconds=ASK_SECONDS)
-        return NeverStarted(
-            f"On {self._server}, {name} was made and never started.",
-            traffic="Nothing was begun; traffic is as it was.",
-            next=self._server.command("doctor"),
-        )
+    def _remove(self, name: str) -> bool:
+        return self._link().run(["docker", "rm", name], seconds=ASK_SECONDS).code == 0
 
     def _read(self, name: str, streams: Sequence[LogStream], *, follow: bool) -> bool:
         """Hand on what the log has; whether that was all that it has by now."""
         begin = [stream.since for stream in streams]
-        argv = ["docker", "logs", "--timestamps", *(["--follow"] if follow else [])]
+        argv = ["timeout", f"{FOLLOW_SECONDS:g}"] if follow else []
+        argv += ["docker", "logs", "--timestamps", *(["--follow"] if follow else [])]
         # A stream that never said anything may have said something just then.
         argv += ["--since", min(begin)] if all(begin) else []
         for stream in streams:
@@ -254,16 +273,15 @@ class Follower:
             )
         except TookTooLong:
             return False
-        if code == 0 or not follow:
+        if code == 0:
             for stream in streams:
                 stream.end()
-        return True
+        return code == 0
 
     def _tidy(self, name: str) -> None:
         try:
-            link = self._link()
-            link.run(["docker", "rm", name], seconds=ASK_SECONDS)
-            link.run(
+            self._remove(name)
+            self._link().run(
                 ["docker", "container", "prune", "--force", "--filter", f"label={LABEL}"]
                 + ["--filter", f"until={KEEP_ENDED}"],
                 seconds=ASK_SECONDS,
@@ -296,10 +314,12 @@ class Follower:
             self._say(text)
 
     def _docker(self, *arguments: str) -> str:
-        done = self._link().run(["docker", *arguments], seconds=ASK_SECONDS)
+        asking = ["timeout", f"{ASK_SECONDS:g}", "docker", *arguments]
+        done = self._link().run(asking, seconds=ASK_SECONDS + SLACK_SECONDS)
         if done.code == 0:
             return done.output.strip()
-        if "no such" in done.errors.lower():
+        # Not "no such file": that is Docker's socket.
+        if re.search("no such (container|object)", done.errors, re.IGNORECASE):
             raise Gone(
                 f"On {self._server} there is no {arguments[-1]}: it was not started, or its end "
                 "was seen already.",
@@ -320,11 +340,20 @@ class Follower:
             self._connection = self._connect()
         return self._connection
 
-    def _progress(self) -> None:
-        """It answers: what goes wrong from here on is counted anew."""
+    def _getting_on(self, show: Show) -> Show:
+        def show_and_note(line: bytes) -> None:
+            self._progress()
+            show(line)
+
+        return show_and_note
+
+    def _answers(self) -> None:
         if self._is_lost:
             self._say("Connected again.")
         self._is_lost = False
+
+    def _progress(self) -> None:
+        """What goes wrong from here on is counted anew."""
         self._pause = FIRST_PAUSE_SECONDS
         self._until = monotonic() + AGAIN_SECONDS
 
@@ -338,7 +367,9 @@ class Follower:
             error.next = f"{self._server.command(f'attach {name}')}   # first: {error.next}"
             raise error
         if not self._is_lost:
-            self._say("The link is lost; what runs there goes on. Connecting again …")
+            lost = not (self._connection and self._connection.is_alive)
+            what = "The link is lost;" if lost else f"{error.found} All the same,"
+            self._say(f"{what} what runs there goes on. Connecting again …")
         self._is_lost = True
 
     def _rest(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -156,7 +155,7 @@ def _type(
     """Log in with what is typed, as often as ssh does; whether anything was."""
     transport.auth_timeout = TYPING_SECONDS
     for attempt in range(TRIES):
-        with suppress(paramiko.AuthenticationException):
+        try:
             if "password" in allowed:
                 typed = ask.secret(f"Password of {user}@{host.address}")
                 if typed is None:
@@ -171,6 +170,8 @@ def _type(
                 return attempt > 0
             # With a second factor, what is left to do.
             allowed = left or allowed
+        except paramiko.AuthenticationException as error:
+            _hang_up_if_silent(transport, error)
         if transport.is_authenticated() or not transport.is_active():
             break
     return True

@@ -132,7 +132,7 @@ class ServerFile:
         except FileNotFoundError:
             raise Refused(
                 f"There is no directory {posixpath.dirname(path)} on the server.",
-                next="manage.py provision",
+                next=f"manage.py provision --server {self._connection.server.name}",
             ) from None
         synced = self._connection.run(["sync", "--", path], seconds=SECONDS)
         if written != len(data) or "space" in synced.errors:

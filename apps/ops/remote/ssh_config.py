@@ -63,7 +63,7 @@ def look_up(host: str, *, user: str | None = None, port: int | None = None) -> H
         config = paramiko.SSHConfig.from_text(text)
         found = config.lookup(host)
         number = port or int(found.get("port", 22))
-    except (OSError, ValueError, ImportError, paramiko.SSHException) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, paramiko.SSHException) as error:
         raise RemoteFailed(
             f"The SSH configuration ({path}) cannot be read: {error}",
             next=f"ssh -G {host}   # says what OpenSSH makes of it",

@@ -306,6 +306,18 @@ def test_a_server_that_does_not_come_back_is_given_up_with_the_next_command(
     wait_until(lambda: site.is_running(client.name))
 
 
+def test_a_long_silence_uses_up_no_sessions_of_the_server(
+    relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.3)
+    client = Client(relay, site)
+    client.start(2, pause=5.0)
+    # More often than sshd's MaxSessions, which is ten.
+    assert client.follow() == 0
+    assert (client.out, client.err) == whole(2)
+    assert client.told == []
+
+
 def test_what_could_not_be_started_leaves_nothing_to_attach_to(relay: Relay, site: Site) -> None:
     client = Client(relay, site)
     words = Words.of(["backup_db"])

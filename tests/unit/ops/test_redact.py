@@ -260,3 +260,23 @@ def test_an_errors_first_line_is_cleaned_before_it_is_cut(monkeypatch: pytest.Mo
 
     assert said == f"{'x' * 190} {HIDDEN} it wa"
     assert first_line(ValueError()) == "ValueError"
+
+
+def test_the_host_of_a_secret_address_is_no_secret() -> None:
+    secrets = {
+        "OPS_PING_URL": "https://www.example.org/health",
+        "OPS_NOTIFY_WEBHOOKS": "https://hooks.example.org/services/T0123/B0123/abcdef",
+    }
+    clean = Redactor.from_environment(secrets).clean
+
+    for text in ("see https://www.example.org", "GET /healthz 200", "https://hooks.example.org/"):
+        assert clean(text) == text
+    assert "abcdef" not in clean("POST /services/T0123/B0123/abcdef failed")
+    assert "T0123" not in clean("https://hooks.example.org/services/T0123/B0")
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 500_000, "://" * 300_000, "invalid interpolation format for x: " * 30_000]
+)
+def test_no_line_takes_for_ever(text: str) -> None:
+    assert Redactor([]).clean(text) == text

@@ -173,7 +173,13 @@ def _tells_a_secret(address: str) -> bool:
     """A password; over HTTP a name alone can be a token, too."""
     if "://" not in address:
         return False
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise Refused(
+            f"{address!r} is no address that git could clone: {error}.",
+            next="Name another: --repository git@forge.example.org:you/site.git",
+        ) from None
     return bool(parts.password or (parts.scheme in ("http", "https") and parts.username))
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -105,7 +106,8 @@ class Command(CommandWithExitCodes):
         with self._connect(server) as connection:
             code = attached.run(connection, words, by=self._by)
         if why := NOT_STARTED.get(code):
-            self._say(f"On {server}: {why}.\nNext: manage.py provision --plan")
+            self._say(f"On {server}: {why}.")
+            self._say(f"Next: manage.py provision --server {server.name} --plan")
         return code
 
     def _attach(self, server: Server, words: Sequence[str]) -> int:
@@ -134,6 +136,7 @@ class Command(CommandWithExitCodes):
         )
         try:
             if start and name:
+                follower.connect()
                 begun = True
                 follower.start(start, name)
             name = name or follower.newest()
@@ -260,8 +263,9 @@ class Command(CommandWithExitCodes):
     def _say(self, text: str) -> None:
         # What Docker and Compose say there has passed through nobody's hands. To what sys.stderr is
         # now: live progress moves down for what goes there.
-        sys.stderr.write(f"{Redactor.from_environment().clean(text)}\n")
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):
+            sys.stderr.write(f"{Redactor.from_environment().clean(text)}\n")
+            sys.stderr.flush()
 
 
 def _server_in(words: Sequence[str]) -> tuple[str | None, list[str]]:

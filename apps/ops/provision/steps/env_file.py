@@ -31,7 +31,7 @@ class EnvFile(Step):
                 f"{self._path} is there, and lacks {', '.join(missing)}. It is not overwritten.",
                 next=self.machine.server.command("env edit"),
             )
-        mode, owner = self.machine.root(["stat", "-c", "%a %U", self._path]).output.split()
+        mode, owner = self.machine.root(["stat", "-L", "-c", "%a %U", self._path]).output.split()
         if mode not in ("600", "400") or owner != self.machine.deploy_user:
             return Found(
                 False,

@@ -76,6 +76,13 @@ class Firewall(Step):
     def _missing(self, ports: Sequence[str]) -> list[str]:
         added = self.machine.root(["ufw", "show", "added"], check=False).output.splitlines()
         rules = {line.strip() for line in added}
+        for port in ports:
+            if against := rules & set(_rules(port, "deny", "reject")):
+                raise Refused(
+                    f"ufw has a rule of yours that keeps {port} out: {min(against)}.",
+                    next="On the server, if the site is meant to be reached: sudo ufw delete "
+                    f"{min(against).removeprefix('ufw ')}; else: {self._skip()}",
+                )
         return [port for port in ports if not rules & set(_allowing(port))]
 
     def _stop_at_another(self) -> None:
@@ -91,8 +98,11 @@ class Firewall(Step):
 
 def _allowing(port: str) -> list[str]:
     """The rules, as ufw lists them, that let in a port from everywhere."""
-    number = port.partition("/")[0]
-    rules = [f"ufw {verb} {p}" for verb in ("allow", "limit") for p in (port, number)]
+    rules = _rules(port, "allow", "limit")
     if port == f"{SSH}/tcp":
         rules += ["ufw allow OpenSSH", "ufw limit OpenSSH"]
     return rules
+
+
+def _rules(port: str, *verbs: str) -> list[str]:
+    return [f"ufw {verb} {p}" for verb in verbs for p in (port, port.partition("/")[0])]

@@ -27,9 +27,8 @@ class Supervisor(Step):
         return Found(True, f"Supervisor runs {' and '.join(PROGRAMS)}.")
 
     def act(self) -> str:
-        if self._is_configured():
+        if self._is_configured() and self._answers():
             # Not by installing it anew: its restart would stop Docker, where supervisor runs that.
-            self.machine.root(["service", "supervisor", "start"], check=False)
             for name in self._down():
                 start = ["supervisorctl", "start", name]
                 self.machine.root(start, seconds=START_SECONDS, check=False)
@@ -41,6 +40,11 @@ class Supervisor(Step):
             self.machine.root(["service", "supervisor", "start"], check=False)
         self.machine.root(["sh", "-c", _WAIT], check=False)
         return f"Supervisor runs {' and '.join(PROGRAMS)}."
+
+    def _answers(self) -> bool:
+        self.machine.root(["service", "supervisor", "start"], check=False)
+        self.machine.root(["sh", "-c", _WAIT], check=False)
+        return self.machine.root(["supervisorctl", "pid"], check=False).code == 0
 
     def _is_configured(self) -> bool:
         config = f"{self.machine.directory}/docker/supervisor/supervisord.conf"

@@ -130,7 +130,7 @@ def test_a_push_to_no_directory_points_to_provision(laptop: Laptop) -> None:
     with pytest.raises(Refused) as caught:
         laptop.env("push")
 
-    assert caught.value.next == "manage.py provision"
+    assert caught.value.next == "manage.py provision --server production"
 
 
 def test_a_change_by_somebody_else_meanwhile_is_not_lost(
