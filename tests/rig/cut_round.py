@@ -32,7 +32,7 @@ ENDINGS = {
     GOOD: {("succeeded", 0)},
     BROKEN: {("failed", 1)},
     # After the swap it is too late to cancel it.
-    CANCELLED: {("failed", 130), ("succeeded", 0)},
+    CANCELLED: {("interrupted", 130), ("succeeded", 0)},
 }
 NEVER = "never begun"
 

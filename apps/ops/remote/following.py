@@ -129,7 +129,11 @@ class Follower:
         connection = self._link()
         try:
             done = connection.run(argv, seconds=START_SECONDS)
-        except (LinkLost, TookTooLong) as error:
+        except LinkLost:
+            self._say("The link is lost; what was to be started may run. Connecting again …")
+            self._is_lost = True
+            return
+        except TookTooLong as error:
             self._say(f"{error.found} It may have been started all the same: asking …")
             return
         except KeyboardInterrupt:

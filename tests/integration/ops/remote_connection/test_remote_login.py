@@ -251,7 +251,9 @@ def test_a_server_that_hangs_up_after_too_many_keys_is_said(
     for kind in ("rsa", "ecdsa"):
         make_key(home / ".ssh" / f"id_{kind}", kind)
 
-    with pytest.raises(LinkLost, match=r"hung up or fell silent before .* after too many keys") as lost:
+    with pytest.raises(
+        LinkLost, match=r"hung up or fell silent before .* after too many keys"
+    ) as lost:
         link(server)
 
     assert "id_rsa" in lost.value.output
