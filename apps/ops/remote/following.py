@@ -157,10 +157,9 @@ class Follower:
         Raises:
             Gone: nothing is.
         """
-        done = self._docker(
-            *("ps", "--all", "--format", "{{.Names}}"),
-            *("--filter", f"label={LABEL}={self._server.directory}"),
-        )
+        asked = ["ps", "--all", "--format", "{{.Names}}"]
+        asked += ["--filter", f"label={LABEL}={self._server.directory}"]
+        done = self._over_links("attach", lambda: self._docker(*asked))
         if not done:
             raise Gone(
                 f"On {self._server} there is nothing to follow: nothing was started from "
@@ -168,6 +167,14 @@ class Follower:
                 next=self._server.command("history"),
             )
         return done.split()[0]
+
+    def words(self, name: str) -> Words:
+        """What was started.
+
+        Raises:
+            Gone: there is no such container.
+        """
+        return self._over_links(name, lambda: self.state(name)).words
 
     def state(self, name: str) -> State:
         """How it goes.
@@ -350,6 +357,18 @@ class Follower:
             show(line)
 
         return show_and_note
+
+    def _over_links[T](self, name: str, ask: Callable[[], T]) -> T:
+        """Ask again when the link is lost meanwhile; that none is to be had is said at once."""
+        while True:
+            try:
+                self._rest()
+                answer = ask()
+            except LinkLost as error:
+                self._lost(error, name)
+            else:
+                self._answers()
+                return answer
 
     def _answers(self) -> None:
         if self._is_lost:

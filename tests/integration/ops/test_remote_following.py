@@ -370,6 +370,30 @@ def test_a_server_that_lets_in_and_then_hangs_up_is_given_up_too(
     assert links < 10  # Each is a login: no more than the pauses allow.
 
 
+def test_a_link_that_is_cut_before_anything_was_asked_is_made_anew(
+    relay: Relay, site: Site
+) -> None:
+    client = Client(relay, site)
+    client.start(3)
+    cuts = iter([True, True, False])
+
+    def link() -> Connection:
+        made = connect(client.server, ask=Nobody(), say=print)
+        if next(cuts, False):
+            relay.cut()
+        return made
+
+    client.follower.close()
+    client.follower._connect = link
+
+    assert client.follower.newest() == client.name
+    assert client.follower.words(client.name).command == "backup_db"
+    assert client.told == [
+        "The link is lost; what runs there goes on. Connecting again …",
+        "Connected again.",
+    ]
+
+
 def test_what_is_not_there_is_said(
     relay: Relay, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,7 +142,7 @@ class Command(CommandWithExitCodes):
             name = name or follower.newest()
             begun = True
             if words is None:
-                words = follower.state(name).words
+                words = follower.words(name)
                 self._say(f"{name}: {' '.join(words.argv)}")
             shown = Followed(words)
             return follower.follow(name, on_stdout=shown.stdout, on_stderr=shown.stderr)
