@@ -9,10 +9,9 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from apps.ops.deadlines import within
+from apps.ops.remote.login import agent_keys
 from apps.ops.remote.ssh_config import Host
 
-AGENT_SECONDS = 5.0
 # A line that begins otherwise has conditions ("command=…") that were meant for its own place.
 _PLAIN = re.compile(r"((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ \S+)(?: .*)?")
 
@@ -29,13 +28,7 @@ def own_keys(host: Host) -> Mapping[str, str]:
     for path in host.identities:
         if path.is_file() and (key := _public(path)):
             found.setdefault(key, str(path))
-    if host.agent == "none" or host.only_identities:
-        return found
-    try:
-        agent = within(AGENT_SECONDS, lambda: paramiko.Agent().get_keys())
-    except (TimeoutError, OSError, paramiko.SSHException):
-        return found
-    for held in agent:
+    for held in [] if host.only_identities else agent_keys(host):
         found.setdefault(
             f"{held.get_name()} {held.get_base64()}", f"{held.comment or held.fingerprint} (agent)"
         )

@@ -91,7 +91,7 @@ def _keys(host: Host, ask: Ask, notes: list[str]) -> Iterator[tuple[str, paramik
     files, because they ask for nothing."""
     files = [path for path in host.identities if path.is_file() and path.suffix != ".pub"]
     named = {blob for path in host.identities if (blob := _public(path))}
-    agent = _agent(host)
+    agent = agent_keys(host)
     first = [key for key in agent if key.asbytes() in named]
     rest = [] if host.only_identities else [key for key in agent if key.asbytes() not in named]
     for key in first + rest:
@@ -104,7 +104,8 @@ def _keys(host: Host, ask: Ask, notes: list[str]) -> Iterator[tuple[str, paramik
             yield f"{loaded.fingerprint} {path}", loaded
 
 
-def _agent(host: Host) -> Sequence[paramiko.AgentKey]:
+def agent_keys(host: Host) -> Sequence[paramiko.AgentKey]:
+    """What the agent holds; nothing where there is none, or it does not answer in time."""
     if host.agent == "none":
         return []
     try:

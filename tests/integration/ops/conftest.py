@@ -21,6 +21,7 @@ from apps.ops.edge.files import Edge
 from apps.ops.models import Deployment
 from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
+from tests.integration.ops.provisioned_server import SshServer
 
 if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory, PostgresServer
@@ -87,3 +88,13 @@ def deploy(ops_settings: OpsSettingsFactory, tmp_path: Path) -> Deploy:
     commit = Commit(NEW, "Ada", datetime(2026, 11, 23, tzinfo=UTC), "Say hello")
     deploy.plan = Plan(commit, Color.BLUE, OLD, commits=[commit], commits_total=1)
     return deploy
+
+
+@pytest.fixture(scope="module")
+def ssh_server() -> Iterator[SshServer]:
+    """An sshd for this module's tests, which lets in one key."""
+    server = SshServer()
+    try:
+        yield server
+    finally:
+        server.destroy()

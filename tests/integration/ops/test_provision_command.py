@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,15 +14,6 @@ from tests.conftest import free_port
 from tests.integration.ops.provisioned_server import SshServer
 
 REPOSITORY = "git@forge.example.org:you/site.git"
-
-
-@pytest.fixture(scope="module")
-def ssh_server() -> Iterator[SshServer]:
-    server = SshServer()
-    try:
-        yield server
-    finally:
-        server.destroy()
 
 
 class Provision(Protocol):

@@ -25,15 +25,6 @@ WISH = Wish(
 )
 
 
-@pytest.fixture(scope="module")
-def ssh_server() -> Iterator[SshServer]:
-    server = SshServer()
-    try:
-        yield server
-    finally:
-        server.destroy()
-
-
 @pytest.fixture
 def machine(ssh_server: SshServer, tmp_path: Path) -> Iterator[Machine]:
     server = Server("production", "root", "127.0.0.1", ssh_server.port, str(tmp_path / "site"))

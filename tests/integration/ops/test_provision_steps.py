@@ -37,15 +37,6 @@ EXAMPLE = "# Signs\nSECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n#DEBUG=false\n"
 
 
 @pytest.fixture(scope="module")
-def ssh_server() -> Iterator[SshServer]:
-    server = SshServer()
-    try:
-        yield server
-    finally:
-        server.destroy()
-
-
-@pytest.fixture(scope="module")
 def forge() -> Iterator[SshServer]:
     """Where the repository is: it lets nobody in yet."""
     server = SshServer()

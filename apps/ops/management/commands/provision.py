@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,10 +8,11 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.errors import OpsError, Refused
 from apps.ops.interrupts import cancellable
+from apps.ops.management.base import CommandWithExitCodes
 from apps.ops.provision.machine import Machine
 from apps.ops.provision.own_keys import own_keys
 from apps.ops.provision.plan import Tally, walk
@@ -42,19 +42,14 @@ Whatever it stopped at, the same command goes on from there: what is done is the
 """
 
 
-class Command(BaseCommand):
+class Command(CommandWithExitCodes):
     help = (
         "Make a fresh Debian or Ubuntu machine the site's server, over SSH: Docker, firewall, "
         "security updates, deploy user and key, clone, .env, supervisor, the first deployment. "
         "What is there already is left alone."
     )
+    exit_codes = EXIT_CODES
     requires_system_checks = []
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        parser = super().create_parser(*args, **kwargs)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = EXIT_CODES
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--server", metavar="NAME", help="One of OPS_SERVERS.")

@@ -35,15 +35,6 @@ class Answer:
         raise AssertionError(question)
 
 
-@pytest.fixture(scope="module")
-def ssh_server() -> Iterator[SshServer]:
-    server = SshServer()
-    try:
-        yield server
-    finally:
-        server.destroy()
-
-
 class Laptop:
     """This machine's checkout, and the server's directory."""
 
