@@ -339,6 +339,7 @@ class Follower:
         raise DockerAway(
             f"On {self._server}, Docker does not answer.",
             output=done.errors.strip(),
+            traffic="What was begun there goes on, unless it ended with Docker.",
             next=self._server.command("doctor"),
         )
 

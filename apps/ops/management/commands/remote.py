@@ -250,7 +250,11 @@ class Command(CommandWithExitCodes):
 
     def _connect(self, server: Server) -> Connection:
         self._ask.again()
-        return connect(server, ask=self._ask, say=self._say)
+        try:
+            return connect(server, ask=self._ask, say=self._say)
+        except RemoteFailed as error:
+            error.traffic = error.traffic or "Traffic is as it was."
+            raise
 
     def _tell(self, error: OpsError) -> None:
         Redactor.from_environment().clean_error(error)
