@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HUNG_SECONDS
 from tests.e2e.machines import MAKER, ROOT, Box, Forge, Laptop, bare_repository
 from tests.rig.stack import Result
+from tests.servers import HUNG_SECONDS
 
 HOST = "www.example.org"
 BASE_IMAGES = ("python:3.13-slim-trixie", "postgres:17", "redis:8", "caddy:2")

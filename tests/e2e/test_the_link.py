@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import wait_until
 from tests.e2e.conftest import RATE, Scene
 from tests.rig.cut_round import (
     BROKEN,
@@ -30,6 +29,7 @@ from tests.rig.laptop import Client, Laptop
 from tests.rig.sshd import Sshd, make_key
 from tests.rig.stack import ScratchStack, run
 from tests.rig.witness import Witness, difference, shown_as
+from tests.servers import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import IO
 
-from tests.conftest import HUNG_SECONDS
 from tests.rig.sshd import Relay, Sshd, make_key
+from tests.servers import HUNG_SECONDS
 
 CHECKOUT = Path(__file__).parents[2]
 LOST = re.compile(rb"link (is|was) lost")

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from time import sleep
 from typing import Self
 
-from tests.conftest import HUNG_SECONDS, _Server, wait_until
+from tests.servers import HUNG_SECONDS, Server, wait_until
 
 PROGRAM = "/usr/sbin/sshd"
 
@@ -31,7 +31,7 @@ def public(path: Path) -> str:
     return path.with_name(f"{path.name}.pub").read_text()
 
 
-class Sshd(_Server):
+class Sshd(Server):
     """Args:
     settings: lines of sshd_config.
     address: where it listens.

@@ -27,7 +27,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from apps.ops.conf import OpsSettings
-from tests.conftest import HUNG_SECONDS
+from tests.servers import HUNG_SECONDS
 
 MAX_OPERATIONS = 100
 ROOT = Path(__file__).parents[3]

@@ -24,7 +24,8 @@ from apps.ops.stack.engine import Engine
 from tests.integration.ops.provisioned_server import SshServer
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 NEW, OLD = "b" * 40, "a" * 40
 ASKED: dict[str, Any] = {

@@ -25,7 +25,7 @@ from typing import Any, Self, cast
 
 from apps.ops.colors import Color
 from apps.ops.edge.files import Edge
-from tests.conftest import HUNG_SECONDS, free_port, wait_until
+from tests.servers import HUNG_SECONDS, free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
 HOST = "site.test"

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from tests.conftest import HUNG_SECONDS
+from tests.servers import HUNG_SECONDS
 
 IMAGE = "python:3.13-slim-trixie"
 

@@ -11,8 +11,8 @@ import pytest
 from apps.ops.colors import Color
 from apps.ops.deploys.bake.access_log import Entry, parse
 from apps.ops.edge.probe import ask
-from tests.conftest import wait_until
 from tests.integration.ops.front_door import HOST, FrontDoor
+from tests.servers import wait_until
 
 
 @pytest.fixture

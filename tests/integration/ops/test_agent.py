@@ -21,8 +21,9 @@ from apps.ops.agent.runs import Runs
 from apps.ops.deploys import journal
 from apps.ops.deploys.journal import Journal, new_uid
 from apps.ops.models import Deployment, JobRun
-from tests.conftest import HUNG_SECONDS, OpsSettingsFactory, PostgresServer, wait_until
+from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import ASKED
+from tests.servers import HUNG_SECONDS, PostgresServer, wait_until
 
 ROOT = Path(__file__).parents[3]
 Start = Callable[[], "subprocess.Popen[bytes]"]

@@ -17,7 +17,8 @@ from apps.ops.agent import crontab
 from apps.ops.agent.jobs import LATE, Jobs
 from apps.ops.agent.runs import Runs
 from apps.ops.models import JobRun
-from tests.conftest import HUNG_SECONDS, OpsSettingsFactory, PostgresServer, wait_until
+from tests.conftest import OpsSettingsFactory
+from tests.servers import HUNG_SECONDS, PostgresServer, wait_until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from apps.ops.deploys.steps.agent import Agent, is_own_container
 from apps.ops.errors import StepFailed
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
-from tests.conftest import HUNG_SECONDS
+from tests.servers import HUNG_SECONDS
 
 COMPOSE = """
 services:

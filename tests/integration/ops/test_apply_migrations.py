@@ -19,7 +19,7 @@ from apps.ops.deploys.steps.preflight import require_expanding, show
 from apps.ops.errors import Refused
 from apps.ops.readiness import needed_migrations
 from apps.ops.schema.plan import Report, report
-from tests.conftest import HUNG_SECONDS, PostgresServer
+from tests.servers import HUNG_SECONDS, PostgresServer
 
 ID = '("id", models.BigAutoField(primary_key=True))'
 BOOK = f'migrations.CreateModel("Book", [{ID}, ("title", models.TextField())])'

@@ -31,10 +31,11 @@ from apps.ops.deploys.lock import deploy_lock
 from apps.ops.deploys.steps.backup import Backup as BackupStep
 from apps.ops.errors import Busy, OpsError, Refused, StepFailed
 from apps.ops.models import Backup, Release
-from tests.conftest import wait_until
+from tests.servers import wait_until
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 LIVE = "a" * 40
 

@@ -15,8 +15,8 @@ from apps.ops.colors import Color
 from apps.ops.edge.files import PREVIEW_SECONDS
 from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import ask
-from tests.conftest import wait_until
 from tests.integration.ops.front_door import HOST, ROOT, FrontDoor, Response, in_background
+from tests.servers import wait_until
 
 PAGE = (ROOT / "docker/caddy/503.html").read_text()
 TOKEN = "A" * 43

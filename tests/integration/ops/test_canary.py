@@ -28,8 +28,9 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.workers import Workers
 from apps.ops.errors import StepFailed
 from apps.ops.stack.engine import Engine, Service
-from tests.conftest import HUNG_SECONDS, OpsSettingsFactory, PostgresServer
+from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import NEW, OLD
+from tests.servers import HUNG_SECONDS, PostgresServer
 
 ROOT = Path(__file__).parents[3]
 

@@ -18,7 +18,7 @@ from apps.ops.health import state
 from apps.ops.models import Check, Flip
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
+    from tests.servers import PostgresServer
 
 ROOT = Path(__file__).parents[3]
 HUNG_SECONDS = 60.0

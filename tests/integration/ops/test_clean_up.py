@@ -19,7 +19,8 @@ from apps.ops.clean_up import clean_up
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.lock import deploy_lock, held_by
 from apps.ops.models import Deployment, JobRun, Release
-from tests.conftest import OpsSettingsFactory, PostgresServer
+from tests.conftest import OpsSettingsFactory
+from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
 

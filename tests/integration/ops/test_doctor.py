@@ -30,11 +30,12 @@ from apps.ops.doctor import Diagnosis, examine
 from apps.ops.edge.files import Edge
 from apps.ops.health.result import Result, Status
 from apps.ops.models import Deployment, Freeze
-from tests.conftest import wait_until
 from tests.integration.ops.conftest import begin
+from tests.servers import wait_until
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "python:3.13-slim-trixie"

@@ -26,7 +26,8 @@ from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
 if TYPE_CHECKING:
-    from tests.conftest import Git, OpsSettingsFactory, PostgresServer
+    from tests.conftest import Git, OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from apps.ops import readiness
 from apps.ops.edge.probe import ask
 from apps.ops.readiness import DEADLINE_SECONDS, needed_migrations
-from tests.conftest import PostgresServer, RedisServer, wait_until
+from tests.servers import PostgresServer, RedisServer, wait_until
 
 SHA = "3f2c9a17d04b5e86a1c7f0e2b94d6853c1aa77e0"
 

@@ -17,8 +17,9 @@ from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
 from apps.ops.health.checks import certificate, front_door
 from apps.ops.health.result import Result, Status
-from tests.conftest import HUNG_SECONDS, OpsSettingsFactory, free_port, wait_until
+from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.front_door import HOST, FrontDoor
+from tests.servers import HUNG_SECONDS, free_port, wait_until
 
 
 @pytest.fixture(scope="module")

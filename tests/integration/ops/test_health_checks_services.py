@@ -23,7 +23,8 @@ from apps.ops.edge.files import Edge
 from apps.ops.health.checks import engine, services, standby
 from apps.ops.health.result import Status
 from apps.ops.stack.engine import Engine
-from tests.conftest import OpsSettingsFactory, wait_until
+from tests.conftest import OpsSettingsFactory
+from tests.servers import wait_until
 
 IMAGE = "python:3.13-slim-trixie"
 HEALTHY = {"test": ["CMD", "true"], "interval": 200_000_000}

@@ -13,7 +13,8 @@ from django.db import connection
 
 from apps.ops.health.checks import cache, database
 from apps.ops.health.result import Result, Status
-from tests.conftest import OpsSettingsFactory, PostgresServer, RedisServer
+from tests.conftest import OpsSettingsFactory
+from tests.servers import PostgresServer, RedisServer
 
 
 @pytest.fixture(autouse=True)

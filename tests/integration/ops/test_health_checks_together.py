@@ -18,7 +18,8 @@ from apps.ops.conf import OpsSettings
 from apps.ops.health import runner
 from apps.ops.health.checks import ALL, cache, certificate
 from apps.ops.health.result import Result, Status
-from tests.conftest import Git, OpsSettingsFactory, PostgresServer, RedisServer, free_port
+from tests.conftest import Git, OpsSettingsFactory
+from tests.servers import PostgresServer, RedisServer, free_port
 
 NAMES = (
     *("docker", "service-postgres", "service-redis", "service-caddy", "service-django-a"),

@@ -19,7 +19,8 @@ from apps.ops.conf import OpsSettings
 from apps.ops.health.checks import backups, cron, database, workers
 from apps.ops.health.result import Result, Status
 from apps.ops.models import JobRun, Release
-from tests.conftest import OpsSettingsFactory, PostgresServer
+from tests.conftest import OpsSettingsFactory
+from tests.servers import PostgresServer
 
 Looker = Callable[[OpsSettings], Result]
 RETRY = 240

@@ -23,7 +23,8 @@ from apps.ops.health.state import Known
 from apps.ops.models import Check, Flip
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -18,11 +18,11 @@ from apps.ops.deploys.recorder import OUTPUT_CHARACTERS, OUTPUT_LINES, Recorder
 from apps.ops.deploys.story import Story
 from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment, Release, Step
-from tests.conftest import HUNG_SECONDS, wait_until
 from tests.integration.ops.conftest import ASKED, NEW, OLD, begin
+from tests.servers import HUNG_SECONDS, wait_until
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
+    from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
 # The rows are written in a thread of its own, on a connection of its own.

@@ -14,7 +14,7 @@ from apps.ops.models import Deployment, Release, Step
 from tests.integration.ops.conftest import NEW, OLD
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
+    from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.remote_site import Site
 from tests.rig.sshd import Sshd, make_key
+from tests.servers import HUNG_SECONDS
 
 ROOT = Path(__file__).parents[3]
 BUILD_SECONDS = 600.0

@@ -23,7 +23,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 import docker
-from tests.conftest import wait_until
+from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "python:3.13-slim-trixie"

@@ -10,8 +10,8 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from tests.conftest import free_port
 from tests.integration.ops.provisioned_server import SshServer
+from tests.servers import free_port
 
 REPOSITORY = "git@forge.example.org:you/site.git"
 

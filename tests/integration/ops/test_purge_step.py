@@ -27,9 +27,9 @@ from apps.ops.errors import OpsError
 from apps.ops.models import Deployment
 from apps.ops.models import Purge as Row
 from apps.ops.stack.engine import Engine
-from tests.conftest import PostgresServer
 from tests.integration.ops.cloudflare import CloudflareApi, answers, echoes_the_token
 from tests.integration.ops.conftest import NEW, OLD, begin
+from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

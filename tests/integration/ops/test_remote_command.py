@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import HUNG_SECONDS, free_port, wait_until
 from tests.integration.ops.remote_site import Site
 from tests.rig.sshd import Sshd, make_key
+from tests.servers import HUNG_SECONDS, free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
 LONG = ("backup_db", "-n", "2000", "-p", "0.02", "-c", "0")

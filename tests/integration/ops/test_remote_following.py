@@ -18,9 +18,9 @@ from apps.ops.remote.connection import Completed, Connection, connect
 from apps.ops.remote.failures import RemoteFailed, TookTooLong
 from apps.ops.remote.following import Detached, Follower, Gone, NeverStarted, Wish
 from apps.ops.remote.servers import Server
-from tests.conftest import wait_until
 from tests.integration.ops.remote_site import IMAGE, Site
 from tests.rig.sshd import Relay, Sshd, make_key
+from tests.servers import wait_until
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from apps.ops.redact import HIDDEN
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.provisioned_server import SshServer
 from tests.integration.ops.remote_site import Site
+from tests.servers import HUNG_SECONDS
 
 ROOT = Path(__file__).parents[3]
 

@@ -16,7 +16,8 @@ from apps.ops.deploys import requests
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.models import Deployment
 from apps.ops.stack.one_offs import OneOff, OneOffs
-from tests.conftest import OpsSettingsFactory, wait_until
+from tests.conftest import OpsSettingsFactory
+from tests.servers import wait_until
 
 # A stand-in for manage.py; how it ends is in the ref.
 SCRIPT = """

@@ -30,11 +30,12 @@ from apps.ops.errors import OpsError, Refused, StepFailed, SwappedBack
 from apps.ops.models import Deployment
 from apps.ops.presenters.lines import Lines
 from apps.ops.redact import HIDDEN, Redactor
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.conftest import begin
+from tests.servers import HUNG_SECONDS
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,8 @@ import pytest
 
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.source import Checkout
-from tests.conftest import HUNG_SECONDS, Git
+from tests.conftest import Git
+from tests.servers import HUNG_SECONDS
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from apps.ops.deploys.steps.static import (
 )
 from apps.ops.errors import StepFailed
 from apps.ops.stack.engine import Engine
-from tests.conftest import PostgresServer
 from tests.integration.ops.conftest import NEW, OLD
 from tests.integration.ops.front_door import FrontDoor
+from tests.servers import PostgresServer
 
 GONE = "c" * 40
 SHARED, OLD_CSS, NEW_CSS = "logo.000000000000.svg", "a.aaaaaaaaaaaa.css", "a.bbbbbbbbbbbb.css"

@@ -18,7 +18,7 @@ import pytest
 import docker
 from apps.ops.health.checks import supervisor as check
 from apps.ops.health.result import Status
-from tests.conftest import HUNG_SECONDS, wait_until
+from tests.servers import HUNG_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "python:3.13-slim-trixie"

@@ -11,7 +11,7 @@ import pytest
 
 from apps.ops.agent.child import MARK, Child
 from apps.ops.redact import Redactor
-from tests.conftest import HUNG_SECONDS, wait_until
+from tests.servers import HUNG_SECONDS, wait_until
 
 # As apps.ops.processes.run starts programs: each in a session of its own.
 IN_A_SESSION = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"

@@ -14,7 +14,7 @@ import pytest
 from apps.ops.agent import crontab
 from apps.ops.agent.jobs import Jobs
 from apps.ops.agent.runs import Runs
-from tests.conftest import HUNG_SECONDS, wait_until
+from tests.servers import HUNG_SECONDS, wait_until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

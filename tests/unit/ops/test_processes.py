@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from apps.ops.processes import MAX_OUTPUT, TAIL_LINES, ProgramFailed, run
-from tests.conftest import HUNG_SECONDS, wait_until
+from tests.servers import HUNG_SECONDS, wait_until
 
 DEADLINE = 0.5
 

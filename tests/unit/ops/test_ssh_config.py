@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from apps.ops.remote.ssh_config import look_up
-from tests.conftest import HUNG_SECONDS
+from tests.servers import HUNG_SECONDS
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 
 from apps.ops.deploys.watch import Watch
-from tests.conftest import wait_until
+from tests.servers import wait_until
 
 
 class Site(ThreadingHTTPServer):

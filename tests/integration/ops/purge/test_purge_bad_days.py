@@ -19,7 +19,6 @@ from apps.ops import purges
 from apps.ops.cdn import cloudflare
 from apps.ops.cdn.operations import Operation, url
 from apps.ops.models import Purge
-from tests.conftest import HUNG_SECONDS, wait_until
 from tests.integration.ops.cloudflare import (
     CloudflareApi,
     Trouble,
@@ -35,6 +34,7 @@ from tests.integration.ops.cloudflare import (
     purges_and_hangs_up,
     says_nothing,
 )
+from tests.servers import HUNG_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from apps.ops.conf import OpsSettings

@@ -14,15 +14,16 @@ from pytest_django import Settings
 
 from apps.ops import purges
 from apps.ops.models import Purge
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.cloudflare import (
     CloudflareApi,
     purge_process,
 )
+from tests.servers import HUNG_SECONDS
 
 if TYPE_CHECKING:
     from apps.ops.conf import OpsSettings
-    from tests.conftest import OpsSettingsFactory, PostgresServer
+    from tests.conftest import OpsSettingsFactory
+    from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "https://example.org/a.css"

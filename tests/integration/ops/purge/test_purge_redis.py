@@ -17,7 +17,7 @@ from tests.integration.ops.cloudflare import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import RedisServer
+    from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "https://example.org/a.css"

@@ -12,8 +12,8 @@ import pytest
 from apps.ops.remote.asking import Nobody
 from apps.ops.remote.connection import Connection, connect
 from apps.ops.remote.servers import Server
-from tests.conftest import HUNG_SECONDS
 from tests.rig.sshd import Relay, Sshd, make_key
+from tests.servers import HUNG_SECONDS
 
 USER = getpass.getuser()
 

@@ -15,9 +15,9 @@ from apps.ops.remote.failures import (
     RemoteFailed,
     TookTooLong,
 )
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.remote_connection.conftest import at, link
 from tests.rig.sshd import Relay, Sshd
+from tests.servers import HUNG_SECONDS
 
 HOSTILE = [
     "a b",

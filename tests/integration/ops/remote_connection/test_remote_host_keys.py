@@ -12,9 +12,9 @@ from apps.ops.remote.connection import connect
 from apps.ops.remote.failures import (
     HostKeyRefused,
 )
-from tests.conftest import HUNG_SECONDS
 from tests.integration.ops.remote_connection.conftest import Answers, at, link
 from tests.rig.sshd import Sshd
+from tests.servers import HUNG_SECONDS
 
 
 def test_an_unknown_host_is_shown_asked_about_and_recorded(sshd: Sshd, home: Path) -> None:

@@ -17,10 +17,10 @@ from apps.ops.remote.asking import Nobody, Remembering
 from apps.ops.remote.connection import Connection, connect
 from apps.ops.remote.failures import LinkLost, LoginRefused, NotReached
 from apps.ops.remote.servers import Server
-from tests.conftest import HUNG_SECONDS, wait_until
 from tests.integration.ops.remote_connection.conftest import USER, Answers, at, link, said
 from tests.integration.ops.remote_site import Site
 from tests.rig.sshd import SshAgent, Sshd, make_key
+from tests.servers import HUNG_SECONDS, wait_until
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])

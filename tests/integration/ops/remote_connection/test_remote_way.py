@@ -17,9 +17,9 @@ from apps.ops.remote.failures import (
     RemoteFailed,
 )
 from apps.ops.remote.servers import Server
-from tests.conftest import HUNG_SECONDS, free_port
 from tests.integration.ops.remote_connection.conftest import USER, at, said
 from tests.rig.sshd import Sshd
+from tests.servers import HUNG_SECONDS, free_port
 
 
 def test_ssh_config_says_where_the_host_is(sshd: Sshd, home: Path, key: Path) -> None:

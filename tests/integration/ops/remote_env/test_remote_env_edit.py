@@ -13,8 +13,8 @@ from threading import Timer
 import pytest
 
 from apps.ops.errors import Cancelled, OpsError, Refused
-from tests.conftest import wait_until
 from tests.integration.ops.remote_env.conftest import NEW, OLD, Laptop
+from tests.servers import wait_until
 
 
 def program(path: Path, script: str) -> Path:
