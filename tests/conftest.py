@@ -29,8 +29,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if given.help or given.version:
         return
     os.environ.setdefault("SECRET_KEY", "for-tests-only-" + secrets.token_urlsafe(48))
-    # Tests that run side by side have servers each; the process that hands them out needs none.
-    if given.numprocesses:
+    # Tests that run side by side have servers each; the process that hands them out needs none. Its
+    # workers are given the same arguments.
+    if given.numprocesses and "PYTEST_XDIST_WORKER" not in os.environ:
         return
     if "POSTGRES_HOST" not in os.environ:
         postgres = PostgresServer()
