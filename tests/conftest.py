@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,10 @@ from tests.servers import HUNG_SECONDS, PostgresServer, RedisServer
 if TYPE_CHECKING:
     from apps.ops.conf import OpsSettings
 
+ROOT = Path(__file__).parents[1]
+# Names the directory of a Postgres that is migrated, for xdist's workers to copy.
+TEMPLATE = "TESTS_POSTGRES_TEMPLATE"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
@@ -31,16 +36,42 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.environ.setdefault("SECRET_KEY", "for-tests-only-" + secrets.token_urlsafe(48))
     # Tests that run side by side have servers each; the process that hands them out needs none. Its
     # workers are given the same arguments.
-    if given.numprocesses and "PYTEST_XDIST_WORKER" not in os.environ:
-        return
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        template = PostgresServer()
+        early_config.add_cleanup(template.destroy)
+        _migrate(template)
+        os.environ[TEMPLATE] = str(template.directory)
+        if given.numprocesses:
+            return
     if "POSTGRES_HOST" not in os.environ:
-        postgres = PostgresServer()
+        postgres = PostgresServer(like=Path(os.environ[TEMPLATE]))
         early_config.add_cleanup(postgres.destroy)
         os.environ.update(postgres.start().environment)
     if "REDIS_URL" not in os.environ:
         cache = RedisServer()
         early_config.add_cleanup(cache.destroy)
         os.environ["REDIS_URL"] = cache.start().url
+
+
+def _migrate(server: PostgresServer) -> None:
+    """Once, for all servers of the run to begin like this one."""
+    server.start()
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--skip-checks", "--verbosity=0"],
+        cwd=ROOT,
+        env={**os.environ, **server.environment},
+        check=True,
+        timeout=HUNG_SECONDS,
+    )
+    server.keep_as_template()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """The tests' database is a copy, which leaves `migrate` nothing to do."""
+    from django.db import connection
+
+    connection.settings_dict["TEST"]["TEMPLATE"] = PostgresServer.template
 
 
 @pytest.fixture
@@ -53,14 +84,22 @@ def own_redis() -> Iterator[RedisServer]:
         server.destroy()
 
 
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[PostgresServer]:
-    """A Postgres for this module's tests alone, to freeze and restart."""
-    server = PostgresServer()
+@pytest.fixture(scope="session")
+def a_postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer(like=Path(os.environ[TEMPLATE]))
     try:
-        yield server.start()
+        yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture
+def own_postgres(a_postgres: PostgresServer) -> PostgresServer:
+    """A Postgres for this test alone, to freeze and restart, with a database that is migrated and
+    empty."""
+    a_postgres.bring_back()
+    a_postgres.fresh()
+    return a_postgres
 
 
 class OpsSettingsFactory(Protocol):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pytest
+from django.conf import settings
 
 # Seconds of one test file. Beyond that the file is split, or what it waits for is made quicker: a
 # file runs in one process, and the slowest one decides how long the run takes.
@@ -24,6 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "more: more of the same kind; a sibling in every run holds the promise"
     )
+    # A password is to be slow to try. Here it is made anew for each test that logs in.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Pace(), "pace")
 

@@ -102,13 +102,43 @@ class Server:
 
 
 class PostgresServer(Server):
-    """Without fsync: what it loses with the machine's power is only ours."""
+    """Without fsync: what it loses with the machine's power is only ours.
+
+    Args:
+        like: the directory of one that was stopped, to begin as that one.
+    """
 
     user, password, database = "site", "for-tests-only", "site"
+    # What `fresh` copies: migrated, and without a row.
+    template = "migrated"
 
-    def __init__(self) -> None:
+    def __init__(self, like: Path | None = None) -> None:
         super().__init__(user="postgres")  # It refuses root.
         self._bin = _postgres_programs()
+        if like is None:
+            self._initdb()
+        else:
+            copied = ["cp", "--archive", str(like / "data"), str(self.directory)]
+            subprocess.run(copied, check=True, timeout=HUNG_SECONDS)
+
+    def fresh(self) -> None:
+        """Its database as after `migrate`, whatever was done to it, and no other."""
+        with self._connect() as connection:
+            names = connection.execute(
+                "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> ALL (%s)",
+                [["postgres", self.template]],
+            ).fetchall()
+            for (name,) in names:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            connection.execute(f"CREATE DATABASE {self.database} TEMPLATE {self.template}")
+
+    def keep_as_template(self) -> None:
+        """Let others begin like this one as it is now, and stop it."""
+        with self._connect() as connection:
+            connection.execute(f"ALTER DATABASE {self.database} RENAME TO {self.template}")
+        self.stop()
+
+    def _initdb(self) -> None:
         password_file = self.directory / "password"
         password_file.write_text(self.password)
         done = subprocess.run(
@@ -161,22 +191,23 @@ class PostgresServer(Server):
 
     def _answers(self) -> bool:
         try:
-            with psycopg.connect(
-                host=str(self.directory),
-                port=self.port,
-                user=self.user,
-                password=self.password,
-                dbname="postgres",
-                autocommit=True,
-            ) as connection:
-                known = connection.execute(
-                    "SELECT 1 FROM pg_database WHERE datname = %s", [self.database]
-                )
-                if not known.fetchone():
+            with self._connect() as connection:
+                known = "SELECT 1 FROM pg_database WHERE datname IN (%s, %s)"
+                if not connection.execute(known, [self.database, self.template]).fetchone():
                     connection.execute(f"CREATE DATABASE {self.database}")
         except psycopg.OperationalError:
             return False
         return True
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(
+            host=str(self.directory),
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            dbname="postgres",
+            autocommit=True,
+        )
 
 
 class RedisServer(Server):

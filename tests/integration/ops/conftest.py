@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
@@ -18,7 +17,6 @@ from apps.ops.deploys.plan import Plan
 from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
-from apps.ops.models import Deployment
 from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
 from tests.integration.ops.provisioned_server import SshServer
@@ -63,14 +61,9 @@ def using(server: PostgresServer) -> Iterator[None]:
 def database(
     own_postgres: PostgresServer, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[PostgresServer]:
-    """A migrated database without deployments, on a server that this test may freeze, stop and
-    restart."""
+    """A migrated database without a row, on a server that this test may freeze, stop and restart."""
     with django_db_blocker.unblock(), using(own_postgres):
-        call_command("migrate", verbosity=0)
-        Deployment.objects.all().delete()
-        connection.close()  # Who looks afterwards must not do so on one that a restart cut.
         yield own_postgres
-        own_postgres.bring_back()
 
 
 @pytest.fixture
