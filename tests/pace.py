@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 from django.conf import settings
+from hypothesis import settings as hypothesis_settings
 
 # Seconds of one test file. Beyond that the file is split, or what it waits for is made quicker: a
 # file runs in one process, and the slowest one decides how long the run takes.
@@ -25,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "more: more of the same kind; a sibling in every run holds the promise"
     )
+    hypothesis_settings.register_profile("some", max_examples=25, deadline=None, database=None)
+    hypothesis_settings.register_profile("more", max_examples=300, deadline=None, database=None)
+    hypothesis_settings.load_profile("more" if config.getoption("more") else "some")
     # A password is to be slow to try. Here it is made anew for each test that logs in.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if not hasattr(config, "workerinput"):

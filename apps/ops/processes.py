@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 
 TAIL_LINES = 40
 MAX_OUTPUT = 1_000_000
+GRACE_SECONDS = 5.0
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -44,6 +45,7 @@ def run(
     cwd: str | os.PathLike[str] | None = None,
     owner: tuple[int, int] | None = None,
     merge_stderr: bool = True,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> str:
     """Run a program to its end.
 
@@ -56,6 +58,7 @@ def run(
         env: added to this process's environment.
         owner: user and group id to run as.
         merge_stderr: standard error is part of the output; without it, it is only kept for errors.
+        grace_seconds: from being asked to end, at the deadline, to being killed.
 
     Returns:
         Its output, at most MAX_OUTPUT characters.
@@ -93,14 +96,14 @@ def run(
             say(shown)
         code = process.wait(timeout=max(deadline - monotonic(), 0))
     except (TimeoutError, subprocess.TimeoutExpired):
-        _end(process)
+        _end(process, grace_seconds)
         raise ProgramFailed(
             f"`{_short(argv)}` did not end within {seconds:g} s and was ended.",
             code=None,
             output="\n".join(errors or tail),
         ) from None
     except BaseException:
-        _end(process)
+        _end(process, grace_seconds)
         raise
     finally:
         for pipe in filter(None, (process.stdout, process.stderr)):
@@ -142,9 +145,9 @@ def _as_shown(line: str) -> str:
     return _ANSI.sub("", line).rstrip("\r").rpartition("\r")[2]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     """End the program and whatever it started, also what outlived it."""
-    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         deadline = monotonic() + seconds

@@ -398,7 +398,7 @@ def test_a_kill_at_any_point_of_anything_leaves_what_the_next_command_puts_right
 
     run_state_machine_as_test(
         Crashes,
-        settings=hypothesis_settings(max_examples=150, stateful_step_count=12, deadline=None),
+        settings=hypothesis_settings(stateful_step_count=12),
     )
 
 

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -20,7 +19,7 @@ def sh(script: str, *, seconds: float = HUNG_SECONDS, say: Callable[[str], None]
 
 def fails(script: str, *, seconds: float = HUNG_SECONDS) -> ProgramFailed:
     with pytest.raises(ProgramFailed) as caught:
-        sh(script, seconds=seconds, say=lambda line: None)
+        run(["sh", "-c", script], seconds=seconds, grace_seconds=0.5)
     return caught.value
 
 
@@ -154,7 +153,7 @@ def test_a_grandchild_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> No
 
     fails(f"""sh -c "{stubborn.replace("$", chr(92) + "$")}" & wait""", seconds=DEADLINE)
 
-    wait_until(lambda: is_gone(tmp_path / "pid"), seconds=5)
+    wait_until(lambda: is_gone(tmp_path / "pid"))
 
 
 def test_a_child_that_outlives_the_program_and_keeps_its_output_open_is_ended(
@@ -162,7 +161,7 @@ def test_a_child_that_outlives_the_program_and_keeps_its_output_open_is_ended(
 ) -> None:
     fails(f"sleep 600 & echo $! >{tmp_path}/pid", seconds=DEADLINE)
 
-    wait_until(lambda: is_gone(tmp_path / "pid"), seconds=5)
+    wait_until(lambda: is_gone(tmp_path / "pid"))
 
 
 def test_a_program_that_ignores_being_asked_to_end_is_killed(tmp_path: Path) -> None:
@@ -171,13 +170,10 @@ def test_a_program_that_ignores_being_asked_to_end_is_killed(tmp_path: Path) -> 
     assert is_gone(tmp_path / "pid")
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(HUNG_SECONDS)
 def test_a_program_that_never_stops_talking_has_a_deadline_too() -> None:
-    begun = monotonic()
-
     def listen(line: str) -> None:
         sum(range(500))  # A little slower than it talks, as a terminal is.
-        assert monotonic() - begun < 10
 
     with pytest.raises(ProgramFailed, match=r"did not end within 0\.5 s"):
         run(["yes"], seconds=DEADLINE, say=listen)
@@ -189,8 +185,9 @@ def test_a_program_that_closed_its_output_has_a_deadline_too() -> None:
     assert "did not end within 0.5 s" in error.found
 
 
-def test_a_program_that_closed_its_output_may_use_its_time() -> None:
-    assert sh("exec >&- 2>&-; sleep 11") == ""
+@pytest.mark.parametrize("seconds", [1, pytest.param(11, marks=pytest.mark.more)])
+def test_a_program_that_closed_its_output_may_use_its_time(seconds: int) -> None:
+    assert sh(f"exec >&- 2>&-; sleep {seconds}; exit 0") == ""
 
 
 def test_an_error_in_the_listener_ends_the_program(tmp_path: Path) -> None:
@@ -210,14 +207,14 @@ def test_of_huge_output_the_beginning_is_returned_and_every_line_said() -> None:
         nonlocal said
         said += 1
 
-    output = sh("seq 1000000", say=count)
+    output = sh("seq 200000", say=count)
 
-    assert said == 1_000_000
+    assert said == 200_000
     assert output.startswith("1\n2\n3\n")
     assert MAX_OUTPUT * 0.9 < len(output.replace("\n", "")) <= MAX_OUTPUT
 
 
 def test_of_huge_output_the_error_shows_the_last_lines() -> None:
-    error = fails("seq 1000000; echo no space left on device; exit 1")
+    error = fails("seq 200000; echo no space left on device; exit 1")
 
-    assert error.output.splitlines()[-2:] == ["1000000", "no space left on device"]
+    assert error.output.splitlines()[-2:] == ["200000", "no space left on device"]
