@@ -132,6 +132,16 @@ requirements: _test-image
 test *arguments: _test-image
     @just _in-test-image tests/run "$@"
 
+# While you work: unit tests, and the lint of what changed. No containers are started.
+[group('checking')]
+test-quick: _test-image
+    @just _in-test-image tests/run quick
+
+# `just test`, and what is only more of the same: thousands of examples instead of some.
+[group('checking')]
+test-all *arguments: _test-image
+    @just _in-test-image tests/run --more "$@"
+
 # Lint and types only.
 [group('checking')]
 lint: _test-image
