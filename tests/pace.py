@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "more: more of the same kind; a sibling in every run holds the promise"
     )
+    config.addinivalue_line("markers", "slow: few tests that take long; their file begins early")
     hypothesis_settings.register_profile("some", max_examples=25, deadline=None, database=None)
     hypothesis_settings.register_profile("more", max_examples=300, deadline=None, database=None)
     hypothesis_settings.load_profile("more" if config.getoption("more") else "some")
@@ -37,13 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first: end-to-end tests, of these the files with the most tests."""
+    """What takes longest begins first: end-to-end tests, then what is marked `slow`, of these and
+    the rest the files with the most tests."""
     if not config.getoption("more"):
         left_out = [item for item in items if item.get_closest_marker("more")]
         items[:] = [item for item in items if not item.get_closest_marker("more")]
         config.hook.pytest_deselected(items=left_out)
     tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: (_kind(item.nodeid) != "e2e", -tests[item.path], item.path))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(
+        key=lambda item: (
+            _kind(item.nodeid) != "e2e",
+            item.path not in slow,
+            -tests[item.path],
+            item.path,
+        )
+    )
 
 
 class _Pace:

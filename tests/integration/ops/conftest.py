@@ -61,7 +61,7 @@ def using(server: PostgresServer) -> Iterator[None]:
 def database(
     own_postgres: PostgresServer, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[PostgresServer]:
-    """A migrated database without a row, on a server that this test may freeze, stop and restart."""
+    """A migrated and empty database, on a server that this test may freeze, stop and restart."""
     with django_db_blocker.unblock(), using(own_postgres):
         yield own_postgres
 

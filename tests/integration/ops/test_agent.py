@@ -25,6 +25,8 @@ from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import ASKED
 from tests.servers import HUNG_SECONDS, PostgresServer, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 Start = Callable[[], "subprocess.Popen[bytes]"]
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory
     from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 LIVE = "a" * 40
 
 

@@ -22,6 +22,8 @@ from apps.ops.stack.engine import Engine, Service
 from apps.ops.stack.log_follower import split_lines
 from tests.integration.ops.front_door import ADDRESSES, FrontDoor
 
+pytestmark = pytest.mark.slow
+
 
 class EngineWithout(Engine):
     def __init__(self) -> None:

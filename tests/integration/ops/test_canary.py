@@ -32,6 +32,8 @@ from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import NEW, OLD
 from tests.servers import HUNG_SECONDS, PostgresServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory
     from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 HUNG_SECONDS = 60.0
 
@@ -117,7 +119,8 @@ def typed(
         "OPS_EDGE_DIR": str(tmp_path / "edge"),
         "OPS_CHECKOUT": str(tmp_path / "checkout"),
         "OPS_HEALTH_CHECKS": ",".join(own_checks),
-        "OPS_HEALTH_SECONDS": "1.5",
+        # Where nothing hangs, nothing waits for it.
+        "OPS_HEALTH_SECONDS": str(HUNG_SECONDS / 2),
         "SWITCH": str(tmp_path / "switch"),
         "DOCKER_HOST": "tcp://127.0.0.1:1",
     }
@@ -146,7 +149,7 @@ def typed(
     ],
 )
 def test_its_exit_code_says_how_it_is(typed: Type, names: tuple[str, ...], code: int) -> None:
-    assert typed("check_health", *names).code == code
+    assert typed("check_health", *names, OPS_HEALTH_SECONDS="1").code == code
 
 
 @pytest.mark.parametrize(
@@ -190,10 +193,10 @@ def test_a_table_is_for_eyes(typed: Type) -> None:
 
 
 def test_everything_at_once_with_checks_that_hang_and_crash(typed: Type) -> None:
-    ended = typed("check_health", "--format", "json")
+    ended = typed("check_health", "--format", "json", OPS_HEALTH_SECONDS="4")
 
     assert ended.code == 1
-    assert ended.err == ""
+    assert "Traceback" not in ended.err
     statuses = ended.statuses()
     assert {"postgres", "docker", "disk", "service-caddy", "own_checks.missing"} <= set(statuses)
     assert statuses["up"] == statuses["database"] == "good"
@@ -223,7 +226,9 @@ def test_a_path_that_leads_nowhere_is_a_finding_and_no_traceback(typed: Type) ->
 def test_a_module_that_hangs_is_a_finding_and_holds_up_nobody(typed: Type, tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text("import threading\nthreading.Event().wait()\n")
 
-    ended = typed("check_health", OPS_HEALTH_CHECKS="hanging.look,own_checks.up")
+    ended = typed(
+        "check_health", OPS_HEALTH_CHECKS="hanging.look,own_checks.up", OPS_HEALTH_SECONDS="4"
+    )
 
     assert "hanging.look cannot be loaded: it did not load in time." in ended.out
     assert "up " in ended.out
@@ -273,7 +278,7 @@ def test_a_postgres_that_hangs_holds_up_nobody(
 ) -> None:
     database.freeze()
     try:
-        ended = typed("check_health", "--format", "json")
+        ended = typed("check_health", "--format", "json", OPS_HEALTH_SECONDS="4")
     finally:
         database.thaw()
 

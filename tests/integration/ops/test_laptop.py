@@ -16,6 +16,8 @@ from tests.integration.ops.remote_site import Site
 from tests.rig.sshd import Sshd, make_key
 from tests.servers import HUNG_SECONDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 BUILD_SECONDS = 600.0
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from apps.ops.conf import OpsSettings
     from tests.conftest import OpsSettingsFactory
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 IMAGE = "python:3.13-slim-trixie"
 SECRET = "correct-horse-battery"

@@ -33,6 +33,8 @@ from tests.conftest import Git
 from tests.integration.ops.provisioned_server import SshServer
 from tests.rig.sshd import SshAgent, make_key, public
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = "# Signs\nSECRET_KEY=\nPOSTGRES_PASSWORD=\nSITE_HOST=\n#DEBUG=false\n"
 
 

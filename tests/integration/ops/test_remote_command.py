@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import OpsSettingsFactory
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LONG = ("backup_db", "-n", "2000", "-p", "0.02", "-c", "0")
 

@@ -22,6 +22,8 @@ from tests.integration.ops.remote_site import IMAGE, Site
 from tests.rig.sshd import Relay, Sshd, make_key
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.conftest import OpsSettingsFactory
     from tests.servers import PostgresServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Act = Callable[[Deploy], object]
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

@@ -20,6 +20,8 @@ from apps.ops.health.checks import supervisor as check
 from apps.ops.health.result import Status
 from tests.servers import HUNG_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 IMAGE = "python:3.13-slim-trixie"
 SOCKET = Path("/run/changeover/supervisor.sock")

@@ -22,6 +22,8 @@ from tests.integration.ops.remote_site import Site
 from tests.rig.sshd import SshAgent, Sshd, make_key
 from tests.servers import HUNG_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
 def test_each_kind_of_key_logs_in(sshd: Sshd, home: Path, key: Path, kind: str) -> None:
