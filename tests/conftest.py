@@ -31,7 +31,7 @@ TEMPLATE = "TESTS_POSTGRES_TEMPLATE"
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Give the settings a database and a cache before they are read."""
     given = early_config.known_args_namespace
-    if given.help or given.version:
+    if given.help or given.version or given.collectonly:
         return
     os.environ.setdefault("SECRET_KEY", "for-tests-only-" + secrets.token_urlsafe(48))
     # Tests that run side by side have servers each; the process that hands them out needs none. Its
