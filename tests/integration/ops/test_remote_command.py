@@ -219,9 +219,10 @@ def test_all_servers_as_json_are_one_object_a_line(laptop: Laptop) -> None:
 
 @pytest.mark.parametrize("words", [["deploy"], ["shell"], ["env", "push"], ["attach"]])
 def test_what_changes_something_goes_to_one_server_at_a_time(
-    laptop: Laptop, words: list[str]
+    settings: Settings, ops_settings: OpsSettingsFactory, words: list[str]
 ) -> None:
-    done = laptop.remote("--all", *words)
+    settings.OPS = ops_settings(servers=("here=127.0.0.1:1/srv", "down=127.0.0.1:1/srv"))
+    done = type_in("remote", "--all", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "one server at a time" in done.stderr
 
