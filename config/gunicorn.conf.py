@@ -4,6 +4,7 @@ Times are in seconds. They nest: longest request < graceful timeout < the contai
 stop_grace_period; `manage.py check --deploy` (ops.E003) holds them to it.
 """
 
+import gc
 import os
 
 bind = "0.0.0.0:8000"
@@ -27,3 +28,17 @@ control_socket_disable = True  # Reading nothing from it, a deploy needs none.
 worker_tmp_dir = "/dev/shm"  # noqa: S108  (its heartbeat must not wait for a disk)
 accesslog = None  # Caddy writes the access log, with the colour that answered.
 errorlog = "-"
+
+
+def when_ready(server: object) -> None:
+    """Once, before the workers are forked: they share what is loaded here, and no worker's first
+    visitor waits for the import of the URLconf and its views."""
+    from django.db import connections
+    from django.urls import get_resolver
+
+    _ = get_resolver().url_patterns
+    # A project whose import asks the database would share one connection among all workers.
+    connections.close_all()
+    # The collector would touch, and so copy, every page that the workers share.
+    gc.collect()
+    gc.freeze()

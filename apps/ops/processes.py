@@ -54,7 +54,8 @@ def run(
 
     Args:
         seconds: after that long it and its children are killed.
-        say: called with each line as it comes.
+        say: called with each line as it comes; without `merge_stderr`, with those of standard
+            error only: standard output is then data.
         env: added to this process's environment.
         owner: user and group id to run as.
         merge_stderr: standard error is part of the output; without it, it is only kept for errors.
@@ -93,7 +94,8 @@ def run(
             (errors if stream is process.stderr else tail).append(shown)
             if stream is process.stdout and (size := size + len(line)) <= MAX_OUTPUT:
                 output.append(line)
-            say(shown)
+            if merge_stderr or stream is process.stderr:
+                say(shown)
         code = process.wait(timeout=max(deadline - monotonic(), 0))
     except (TimeoutError, subprocess.TimeoutExpired):
         _end(process, grace_seconds)

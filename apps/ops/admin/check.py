@@ -13,7 +13,6 @@ from apps.ops.admin import labels
 from apps.ops.admin.readonly import ReadOnlyAdmin
 from apps.ops.health.uptime import uptimes
 from apps.ops.models import Check
-from apps.ops.presenters.health import percent
 
 DAYS = 30
 SHOWN_FLIPS = 100
@@ -27,7 +26,7 @@ class CheckList(ChangeList):
         checks = list(self.result_list)
         times = uptimes(checks, days=DAYS, now=timezone.now())
         for check in checks:
-            check.uptime_percent = percent(times[check.pk])
+            check.uptime_percent = times[check.pk].in_words
         self.result_list = checks
 
 
@@ -70,7 +69,7 @@ class CheckAdmin(ReadOnlyAdmin):
     def uptime(self, check: Check) -> str:
         shown: str | None = getattr(check, "uptime_percent", None)
         if shown is None:
-            shown = percent(uptimes([check], days=DAYS, now=timezone.now())[check.pk])
+            shown = uptimes([check], days=DAYS, now=timezone.now())[check.pk].in_words
         return shown
 
     @admin.display(description="figures", empty_value="none")

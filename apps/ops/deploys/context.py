@@ -80,6 +80,7 @@ class Deploy:
     cancelled: Cancelled | None = None
     is_whole: bool = False
     _plan: Plan | None = None
+    _composes: dict[str | None, Compose] = field(default_factory=dict)
 
     def intend(self, step: str, **facts: Any) -> None:
         """Write down, before acting, what undoing or finishing a step will need; JSON values.
@@ -144,9 +145,11 @@ class Deploy:
 
         Without a release, on the files of the checkout as they lie there.
         """
-        return compose_on(
-            release, settings=self.settings, checkout=self.checkout, scratch=self.scratch
-        )
+        if release not in self._composes:
+            self._composes[release] = compose_on(
+                release, settings=self.settings, checkout=self.checkout, scratch=self.scratch
+            )
+        return self._composes[release]
 
 
 def compose_on(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import monotonic, sleep
 from types import MappingProxyType
@@ -31,6 +31,8 @@ WRITE_SECONDS = 5.0
 # How it ended is worth waiting for a restart of Postgres.
 LAST_WORD_SECONDS = 15.0
 RETRY_SECONDS = 0.5
+# A deployment writes several times a second: its connection is kept for as long, and no longer.
+IDLE_SECONDS = 1.0
 
 
 def prepare() -> None:
@@ -247,14 +249,18 @@ class Writer:
 
     def _work(self) -> None:
         while True:
-            job, done = self._jobs.get()
+            try:
+                job, done = self._jobs.get(timeout=IDLE_SECONDS)
+            except Empty:
+                connection.close()
+                continue
             try:
                 _twice(job)
             except Exception as error:
+                connection.close()
                 # The story is whole in the journal, and is tried again with its next line.
                 logger.debug("the history is behind: %s", error)
             finally:
-                connection.close()
                 self._busy = not self._jobs.empty()
                 done.set()
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from apps.ops.colors import Color
 from apps.ops.dotenv import Changes
-from apps.ops.edge.files import Edge
-from apps.ops.source import Checkout, Commit
-from apps.ops.stack.engine import Engine
+
+if (
+    TYPE_CHECKING
+):  # The admin reads plans in every process; the Docker SDK is for those who make one.
+    from apps.ops.edge.files import Edge
+    from apps.ops.source import Checkout, Commit
+    from apps.ops.stack.engine import Engine
 
 MAX_COMMITS = 100
 _MIGRATION = re.compile(r"(?:^|/)(\w+)/migrations/(?!__init__)(\w+)\.py$")

@@ -29,6 +29,13 @@ class Uptime:
         measured = self.good + self.bad
         return 100 - 100 * self.bad / measured if measured else None
 
+    @property
+    def in_words(self) -> str:
+        """Never rounded up to 100: then nothing was bad."""
+        if self.percent is None:
+            return "not known"
+        return "100 %" if self.percent == 100 else f"{min(self.percent, 99.999):.3f} %"
+
 
 def uptime(steps: Iterable[Step], *, start: datetime, last_seen: datetime, now: datetime) -> Uptime:
     """The time from `start` to `now`.

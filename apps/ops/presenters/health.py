@@ -14,7 +14,6 @@ from rich.table import Table
 from apps.ops.health.history import CheckHistory
 from apps.ops.health.result import Status
 from apps.ops.health.runner import Finding
-from apps.ops.health.uptime import Uptime
 
 # Beside the word: neither the sign nor the colour has to be seen to know it.
 SIGNS = {"good": "✓", "bad": "✗", "unknown": "?"}
@@ -87,7 +86,7 @@ def print_histories(histories: Sequence[CheckHistory], console: Console) -> None
             _colored(h.status),
             _moment(h.since),
             _moment(h.last_seen),
-            percent(h.uptime),
+            h.uptime.in_words,
             _length(h.uptime.unknown),
             str(len(h.flips)),
         )
@@ -103,7 +102,7 @@ def print_history(history: CheckHistory, console: Console) -> None:
         "last seen": f"{_moment(history.last_seen)} UTC",
         "found": escape(history.summary),
         "next": escape(history.next),
-        "uptime": f"{percent(up)}, since {_moment(up.since)} UTC",
+        "uptime": f"{up.in_words}, since {_moment(up.since)} UTC",
         "good": _length(up.good),
         "bad": _length(up.bad),
         "not known": _length(up.unknown),
@@ -148,15 +147,6 @@ def history_as_json(history: CheckHistory, *, with_flips: bool) -> dict[str, Any
 
 def word(status: str) -> str:
     return f"{SIGNS.get(status, '·')} {status}"
-
-
-def percent(up: Uptime) -> str:
-    """Never rounded up to 100: then nothing was bad."""
-    if up.percent is None:
-        return "not known"
-    if up.percent == 100:
-        return "100 %"
-    return f"{min(up.percent, 99.999):.3f} %"
 
 
 def _colored(status: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from apps.ops import processes
 from apps.ops.processes import Say
@@ -13,7 +15,7 @@ from apps.ops.processes import Say
 UP_SECONDS = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compose:
     """The Compose command line on one set of files.
 
@@ -30,9 +32,9 @@ class Compose:
     directory: Path
     files: tuple[Path, ...]
 
-    def check(self, say: Say) -> None:
+    def check(self) -> None:
         """Refuse files that Compose cannot read, or whose variables are missing."""
-        self._run(["config", "--quiet"], seconds=30, say=say)
+        _ = self._services
 
     def environment(self, service: str) -> dict[str, str]:
         """What a service's container would be created with now, by the files and `.env`.
@@ -40,15 +42,19 @@ class Compose:
         Raises:
             ValueError: the files have no such service.
         """
+        if service not in self._services:
+            raise ValueError(f"there is no service {service}")
+        # A name alone is one that the shell would have to set. A "$" is written twice.
+        given = self._services[service].get("environment") or {}
+        return {name: str(v).replace("$$", "$") for name, v in given.items() if v is not None}
+
+    @cached_property
+    def _services(self) -> dict[str, Any]:
         output = self._run(
             ["config", "--format", "json"], seconds=30, say=lambda line: None, merge_stderr=False
         )
-        services = json.loads(output)["services"]
-        if service not in services:
-            raise ValueError(f"there is no service {service}")
-        # A name alone is one that the shell would have to set. A "$" is written twice.
-        given = services[service].get("environment") or {}
-        return {name: str(v).replace("$$", "$") for name, v in given.items() if v is not None}
+        services: dict[str, Any] = json.loads(output)["services"]
+        return services
 
     def ensure(self, services: Sequence[str], *, say: Say) -> None:
         """Bring up what is not up, touch nothing that is, and wait until it is healthy."""

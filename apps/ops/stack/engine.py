@@ -132,6 +132,11 @@ class Engine:
             with self._talking():
                 container.stop(timeout=int(seconds))
 
+    def restart(self, container: str, *, seconds: float) -> None:
+        """Stop a container as `stop` does and start it again; nothing when it is gone."""
+        with self._talking() as client, _gone_already():
+            client.containers.get(container).restart(timeout=int(seconds))
+
     def remove(self, name: str, *, seconds: float) -> None:
         """Stop and remove a service's containers, also what a killed recreation left of one."""
         for container in self._containers(name):

@@ -241,7 +241,7 @@ def test_another_releases_answer_is_not_enough(
 
 
 def test_a_worker_that_takes_no_task_fails_the_step(deploy: Deploy, step: WorkersOf) -> None:
-    deploy.settings = replace(deploy.settings, canary_seconds=0.2)
+    deploy.settings = replace(deploy.settings, start_seconds=0.0, canary_seconds=0.2)
 
     with pytest.raises(StepFailed, match=r"did not come back from the worker within 0\.2 s") as e:
         step.run(deploy)

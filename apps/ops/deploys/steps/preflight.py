@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from apps.ops.deploys import standby
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
@@ -23,7 +24,7 @@ class Preflight(Step):
         plan, settings = deploy.plan, deploy.settings
         compose = deploy.compose(plan.commit.sha)
         try:
-            compose.check(deploy.say)
+            compose.check()
         except ProgramFailed as error:
             raise Refused(
                 f"Compose cannot read the compose files of {plan.commit.short}.",
@@ -32,12 +33,13 @@ class Preflight(Step):
             ) from error
         self._bring_up_what_is_down(deploy)
 
-        # From here on the idle colour's name means the new image; its container is not touched yet.
+        # From here on the idle colour's name means the new image.
         tag = plan.candidate.value
         deploy.intend("preflight", tag=tag, before=deploy.engine.image_id(tag))
         deploy.engine.tag(f"{settings.project}:{plan.commit.sha}", tag)
 
-        report = self._ask(deploy)
+        with standby.giving_way(deploy, step=self.name):
+            report = self._ask(deploy)
         migrations = report["migrations"]
         deploy.intend("preflight", migrations=migrations, known=report["known"])
         for warning in report["warnings"]:
@@ -110,6 +112,7 @@ class Preflight(Step):
             deploy.engine.tag(intended["before"], intended["tag"])
         else:
             deploy.engine.untag(intended["tag"])
+        standby.put_back(deploy, step=self.name)
         return True
 
 

@@ -3,16 +3,12 @@ from __future__ import annotations
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.guard import require_idle
 from apps.ops.deploys.proof import require_running, smoke, wait_until_ready
+from apps.ops.deploys.standby import grace
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.watch import Watch
-from apps.ops.edge.inflight import in_flight
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
 from apps.ops.stack.engine import Service
-
-# A standby that answers nothing still lingers on the connections that Caddy keeps open to it, for
-# as long as gunicorn's graceful timeout: nobody waits for that.
-IDLE_GRACE_SECONDS = 5
 
 
 class Start(Step):
@@ -27,13 +23,15 @@ class Start(Step):
         require_idle(deploy, plan.candidate)
         standby = deploy.engine.service(service)
         warm = is_warm(deploy, standby)
+        # The preflight may have let it give way.
+        gave_way = (deploy.intended("preflight") or {}).get("standby")
         deploy.intend(
             self.name,
             warm=warm,
             container=standby.container if standby else "",
             image=standby.image if standby else "",
             release=standby.release if standby else "",
-            running=standby is not None and standby.running,
+            running=standby is not None and (standby.running or standby.container == gave_way),
         )
         with deploy.edge.preview(plan.candidate) as token:
             address = f"{standby.address}:8000" if warm and standby else self._start(deploy)
@@ -48,7 +46,7 @@ class Start(Step):
         compose = deploy.compose(deploy.plan.commit.sha)
         try:
             with deploy.whole():
-                compose.recreate(service, stop_seconds=_standby_grace(deploy), say=deploy.say)
+                compose.recreate(service, stop_seconds=grace(deploy), say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
                 f"{service} could not be started.",
@@ -100,10 +98,3 @@ def is_warm(deploy: Deploy, standby: Service | None) -> bool:
         and standby.image == deploy.engine.image_id(release)
         and bool(standby.address)
     )
-
-
-def _standby_grace(deploy: Deploy) -> int:
-    """Seconds for the colour that gives way to stop in."""
-    if in_flight(deploy.settings.caddy_admin, deploy.plan.candidate) == 0:
-        return IDLE_GRACE_SECONDS
-    return deploy.settings.web_stop_grace_seconds
