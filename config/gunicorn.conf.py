@@ -39,6 +39,6 @@ def when_ready(server: object) -> None:
     _ = get_resolver().url_patterns
     # A project whose import asks the database would share one connection among all workers.
     connections.close_all()
-    # The collector would touch, and so copy, every page that the workers share.
+    # As in apps.ops.apps, with what came since.
     gc.collect()
     gc.freeze()
