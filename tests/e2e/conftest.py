@@ -14,7 +14,8 @@ import pytest
 from tests.rig.load import Traffic, visitors
 from tests.rig.stack import Result, ScratchStack, free_port, project_of
 
-RATE = 40.0
+# What is lost in a swap is lost at any rate; `just bench` has 200. Four stacks share two cores here.
+RATE = 10.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +38,9 @@ def stack() -> Iterator[ScratchStack]:
         port=free_port(),
         settings={
             "OPS_SETTLE_SECONDS": "0.5",
-            # What a kill left is looked at before the agent mends it.
+            # Each look is a process, and nobody waits for the next one.
+            "HEALTH_INTERVAL_SECONDS": "15",
+            # What a kill left is looked at before the agent takes it up.
             "OPS_RECOVER_AFTER_SECONDS": "86400",
             "OPS_START_SECONDS": "15",
             "OPS_BAKE_SECONDS": "1",
@@ -73,7 +76,7 @@ def scene(stack: ScratchStack) -> Iterator[Scene]:
     """Visitors come for as long as the test lasts; whatever happens, none may notice."""
     before = stack.status()
     assert before["problems"] == [], before["problems"]
-    with visitors(stack.port, rate=RATE, slow_rate=1.0) as traffic:
+    with visitors(stack.port, rate=RATE, slow_rate=0.5) as traffic:
         yield Scene(stack, before, traffic)
-    assert len(traffic.requests) > 20
+    assert len(traffic.requests) > 10
     assert not traffic.failed, traffic.failed[:5]

@@ -27,7 +27,7 @@ from tests.rig.stack import Result, ScratchStack, project_of
 
 ASKS = 10
 COMMAND_SECONDS = 900.0  # A deadline that means "hung".
-ROWS = "200"
+ROWS = 200
 REPLACED_SERVICES = ("django-a", "django-b", "django-q")
 # What Compose calls the old container for as long as it recreates a service.
 TEMPORARY_NAME = re.compile(r"[0-9a-f]{12}_")
@@ -76,6 +76,7 @@ def kill_at(
     *,
     seconds: float = 0.0,
     rate: float = 100.0,
+    build: bool = True,
     migration: bool = False,
     kill_recovery: float | None = None,
     again: bool = True,
@@ -85,20 +86,21 @@ def kill_at(
     Args:
         when: "started" or "succeeded": the step's event; the kill comes `seconds` after it.
         rate: visitors' requests a second.
+        build: the commit changes files, so that there is something to build.
         migration: the commit brings an additive one.
         kill_recovery: the recovery is killed, too, so many seconds after its first line, and begun
             again. None: it is left alone.
         again: whether it is deployed again; what waits then is deployed with the next one.
     """
     moment, begun = Moment(step, when, seconds), monotonic()
-    old = _status(stack)["front_door"]["release"]
-    new = stack.commit(f"To be killed: {step} {moment}", partial(_change, migration=migration))
+    old = stack.status(limit=ROWS)["front_door"]["release"]
+    new = stack.commit(f"To be killed: {step} {moment}", partial(_change, build=build, migration=migration))
     lost: list[str] = []
     with visitors(stack.port, rate=rate, slow_rate=1.0) as traffic:
         arrived = _kill_deployment(stack, moment)
         if not arrived:
             lost.append(f"the deployment ended before {step} {when}")
-        status = _status(stack)
+        status = stack.status(limit=ROWS)
         live = status["live"]
         lost += _wrong_at_front_door(stack, live)
         if status["deploying"] is not None:
@@ -111,7 +113,7 @@ def kill_at(
         recovery = stack.manage("recover")
         if recovery.code:
             lost.append(f"recover: exit code {recovery.code}: {_last_line(recovery)}")
-        status = _status(stack)
+        status = stack.status(limit=ROWS)
         if status["live"] != live:
             lost.append(f"recover moved the traffic from {live} to {status['live']}")
         lost += _wrong_at_front_door(stack, live)
@@ -281,12 +283,6 @@ def _kill_in(seconds: float, container: str) -> None:
     Timer(seconds, kill).start()
 
 
-def _status(stack: ScratchStack) -> dict[str, Any]:
-    output = stack.manage("status", "--format", "json", "--limit", ROWS).output
-    status: dict[str, Any] = json.loads(output)
-    return status
-
-
 def _wrong_at_front_door(stack: ScratchStack, live: str) -> list[str]:
     answers = [ask(f"127.0.0.1:{stack.port}", "/about/", host="localhost") for _ in range(ASKS)]
     wrong = {str(a) for a in answers if a.status != 200 or a.color != live}
@@ -361,11 +357,12 @@ def _last_line(result: Result) -> str:
     return (result.output + result.errors).strip().rpartition("\n")[2][:300]
 
 
-def _change(project: Path, *, migration: bool) -> None:
+def _change(project: Path, *, build: bool = True, migration: bool) -> None:
     """A template's, which is quick to build, and now and then a column that nobody needs."""
-    page = project / "apps/home/templates/home/about.html"
     token = secrets.token_hex(4)
-    page.write_text(page.read_text() + f"{{# {token} #}}\n")
+    if build:
+        page = project / "apps/home/templates/home/about.html"
+        page.write_text(page.read_text() + f"{{# {token} #}}\n")
     if migration:
         migrations = project / "apps/home/migrations"
         leaf = max(path.stem for path in migrations.glob("[0-9]*.py"))
