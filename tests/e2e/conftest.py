@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,17 @@ class Scene:
     stack: ScratchStack
     before: dict[str, Any]
     traffic: Traffic
+    now: dict[str, Any] = field(default_factory=dict)
+
+    def look(self) -> dict[str, Any]:
+        """How things are now, which `history` then reads from."""
+        self.now = self.stack.status()
+        return self.now
 
     def history(self, result: Result) -> dict[str, Any]:
         """The row that the history has of a deployment."""
         number = result.event("ended")["deployment"]
-        rows = self.stack.status()["deployments"]
+        rows = (self.now or self.look())["deployments"]
         return next(row for row in rows if row["id"] == number)
 
 

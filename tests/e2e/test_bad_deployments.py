@@ -228,7 +228,7 @@ def assert_said(result: Result, found: str, next_command: str) -> None:
 
 def assert_untouched(scene: Scene) -> None:
     """The same container serves the same release, and the edge points to the same colour."""
-    now, before = scene.stack.status(), scene.before
+    now, before = scene.look(), scene.before
     live = before["live"]
     assert now["live"] == live
     assert now["front_door"]["release"] == before["front_door"]["release"]

@@ -1,12 +1,67 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.e2e.conftest import Scene
 from tests.e2e.test_migrations import migrate
+from tests.rig.load import Traffic, visitors
 from tests.rig.report import Ledger
-from tests.rig.stack import ScratchStack, run
+from tests.rig.stack import Result, ScratchStack, run
+
+OWNER = 4321
+
+
+@dataclass
+class Deployed:
+    """A deployment under traffic that several tests look at, and how things were around it."""
+
+    sha: str
+    result: Result
+    before: dict[str, Any]
+    after: dict[str, Any]
+    traffic: Traffic
+
+    @property
+    def old(self) -> str:
+        """The colour that was live."""
+        return str(self.before["live"])
+
+
+def deploy(stack: ScratchStack, sha: str, *options: str) -> Deployed:
+    before = stack.status()
+    with visitors(stack.port, rate=30.0) as traffic:
+        result = stack.deploy(options=options)
+    assert result.code == 0, result.output
+    assert not traffic.failed, traffic.failed[:5]
+    return Deployed(sha, result, before, stack.status(), traffic)
+
+
+@pytest.fixture(scope="module")
+def deployed(stack: ScratchStack) -> Deployed:
+    return deploy(stack, stack.commit("A new heading", _new_heading))
+
+
+@pytest.fixture(scope="module")
+def again(stack: ScratchStack, deployed: Deployed) -> Deployed:
+    """The same release once more, and no standby wanted."""
+    return deploy(stack, deployed.sha, "-e", "OPS_KEEP_STANDBY=false")
+
+
+@pytest.fixture(scope="module")
+def migrated(stack: ScratchStack) -> tuple[Deployed, set[int]]:
+    """One with a migration, from a checkout that belongs to somebody else; who owns what then."""
+    sha = stack.commit("A new column", _new_column)
+    run(["chown", "--recursive", f"{OWNER}:{OWNER}", str(stack.site)])
+    try:
+        done = deploy(stack, sha)
+        return done, {path.lstat().st_uid for path in stack.site.rglob("*")}
+    finally:
+        run(["chown", "--recursive", "0:0", str(stack.site)])
 
 
 def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: ScratchStack) -> None:
@@ -20,60 +75,38 @@ def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: Sc
     assert stack.first.event("planned")["candidate"] == "green"
 
 
-def test_a_deployment_moves_all_traffic_and_loses_and_doubles_nothing(
-    stack: ScratchStack, scene: Scene
-) -> None:
-    sha = stack.commit("A new heading", _new_heading)
-
-    result = stack.deploy()
-
-    assert result.code == 0, result.output
-    now = stack.status()
-    assert now["front_door"]["release"] == sha
-    assert now["live"] != scene.before["live"]
-    assert now["services"]["django-q"]["release"] == sha
-    row = scene.history(result)
-    assert (row["status"], row["release"], row["exit_code"]) == ("succeeded", sha, 0)
-    assert run(["git", "rev-parse", "HEAD"], cwd=stack.site).output.strip() == sha
+def test_a_deployment_moves_all_traffic(stack: ScratchStack, deployed: Deployed) -> None:
+    result, now = deployed.result, deployed.after
+    assert now["front_door"]["release"] == deployed.sha
+    assert now["live"] != deployed.old
+    assert now["services"]["django-q"]["release"] == deployed.sha
+    row = next(r for r in now["deployments"] if r["id"] == result.event("ended")["deployment"])
+    assert (row["status"], row["release"], row["exit_code"]) == ("succeeded", deployed.sha, 0)
+    assert run(["git", "rev-parse", "HEAD"], cwd=stack.site).output.strip() == deployed.sha
 
 
 def test_posts_and_their_tasks_are_each_counted_once_across_a_deployment(
-    stack: ScratchStack,
+    stack: ScratchStack, deployed: Deployed
 ) -> None:
-    from tests.rig.load import visitors
-
-    with visitors(stack.port, rate=60.0) as traffic:
-        assert stack.deploy().code == 0
-
-    assert traffic.posted
-    ledger = Ledger.of(stack, traffic)
+    assert deployed.traffic.posted
+    ledger = Ledger.of(stack, deployed.traffic)
     assert (ledger.lost, ledger.doubled, ledger.tasks_lost) == (0, 0, 0)
 
 
-def test_the_old_colour_is_kept_as_a_warm_standby(stack: ScratchStack, scene: Scene) -> None:
-    result = stack.deploy()
-
-    assert result.code == 0
-    old = scene.before["live"]
-    after = stack.status()["colors"][old]
+def test_the_old_colour_is_kept_as_a_warm_standby(deployed: Deployed) -> None:
+    after = deployed.after["colors"][deployed.old]
     assert after["status"] == "running"
-    assert after["started_at"] == scene.before["colors"][old]["started_at"]
+    assert after["started_at"] == deployed.before["colors"][deployed.old]["started_at"]
     assert after["in_flight"] == 0
 
 
-def test_the_old_colour_is_stopped_when_no_standby_is_wanted(
-    stack: ScratchStack, scene: Scene
-) -> None:
-    result = stack.deploy(options=("-e", "OPS_KEEP_STANDBY=false"))
-
-    assert result.code == 0
-    assert stack.status()["colors"][scene.before["live"]]["status"] == "exited"
+def test_the_old_colour_is_stopped_when_no_standby_is_wanted(again: Deployed) -> None:
+    assert again.after["colors"][again.old]["status"] == "exited"
 
 
-def test_an_image_that_exists_is_not_built_again(stack: ScratchStack, scene: Scene) -> None:
-    result = stack.deploy()
-
-    assert result.event("step_succeeded", step="build")["summary"] == "its image is there already"
+def test_an_image_that_exists_is_not_built_again(again: Deployed) -> None:
+    summary = again.result.event("step_succeeded", step="build")["summary"]
+    assert summary == "its image is there already"
 
 
 def test_what_changed_in_the_environment_is_told_by_name_and_never_by_value(
@@ -107,31 +140,36 @@ def test_a_branch_a_tag_and_a_short_sha_can_be_deployed(stack: ScratchStack, sce
     run(["git", "tag", "v1.0", sha], cwd=stack.work)
     run(["git", "push", "--quiet", "origin", "v1.0"], cwd=stack.work)
 
-    for ref in ("feature/x", "v1.0", sha[:8]):
-        result = stack.deploy(ref)
-        assert result.code == 0, result.output
-        assert result.event("planned")["release"] == sha
+    result = stack.deploy("feature/x")
+
+    assert result.code == 0, result.output
+    assert result.event("planned")["release"] == sha
+    for ref in ("v1.0", sha[:8]):
+        planned = stack.look("deploy", ref, "--plan", "--format", "json")
+        assert json.loads(planned.output)["release"] == sha
 
 
 def test_a_migration_is_applied_once_before_the_candidate_starts(
-    stack: ScratchStack, scene: Scene
+    migrated: tuple[Deployed, set[int]],
 ) -> None:
-    stack.commit("A new column", _new_column)
+    done, _ = migrated
+    steps = [e["step"] for e in done.result.events if e["event"] == "step_succeeded"]
+    assert done.result.event("step_succeeded", step="migrate")["summary"] == "1 applied"
+    assert steps.index("migrate") < steps.index("start")
 
-    result = stack.deploy()
 
-    assert result.code == 0, result.output
-    assert result.event("step_succeeded", step="migrate")["summary"] == "1 applied"
+def test_the_checkout_keeps_its_owner(migrated: tuple[Deployed, set[int]]) -> None:
+    assert migrated[1] == {OWNER}
 
 
 def test_old_images_go_and_those_in_use_stay(stack: ScratchStack, scene: Scene) -> None:
-    shas = [stack.commit(f"Release {n}", lambda project: None) for n in range(3)]
+    shas = [stack.commit(f"Release {n}", lambda project: None) for n in range(2)]
     for sha in shas:
         assert stack.deploy(sha, options=("-e", "OPS_KEEP_RELEASES=2")).code == 0
 
     tags = run(["docker", "image", "ls", "--format", "{{.Tag}}", stack.project]).output.split()
-    assert {t for t in tags if len(t) == 40} == set(shas[1:])
-    assert {t for t in tags if t.startswith("utility-")} == {f"utility-{s}" for s in shas[1:]}
+    assert {t for t in tags if len(t) == 40} == set(shas)
+    assert {t for t in tags if t.startswith("utility-")} == {f"utility-{s}" for s in shas}
     assert {"blue", "green", "worker", "utility"} <= set(tags)
 
 
@@ -152,17 +190,6 @@ def test_the_plan_says_what_would_happen_and_changes_nothing(
     assert after["colors"] == {**scene.before["colors"], **_only_in_flight(after)}
     assert after["deployments"][0]["id"] == scene.before["deployments"][0]["id"]
     assert images_of(stack) == images
-
-
-def test_the_checkout_keeps_its_owner(stack: ScratchStack, scene: Scene) -> None:
-    stack.commit("As somebody else", lambda project: None)
-    run(["chown", "--recursive", "4321:4321", str(stack.site)])
-    try:
-        assert stack.deploy().code == 0
-        owners = {path.lstat().st_uid for path in stack.site.rglob("*")}
-    finally:
-        run(["chown", "--recursive", "0:0", str(stack.site)])
-    assert owners == {4321}
 
 
 def images_of(stack: ScratchStack) -> list[str]:

@@ -360,7 +360,7 @@ def schema_of(stack: ScratchStack) -> tuple[set[str], list[str]]:
 
 def backups_of(stack: ScratchStack) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = json.loads(
-        stack.manage("backup_db", "--list", "--format", "json").output
+        stack.look("backup_db", "--list", "--format", "json").output
     )
     return listed
 

@@ -90,8 +90,6 @@ def test_a_restart_in_a_deployment_costs_no_more_than_the_restart(
     assert row["id"] > before["deployments"][0]["id"]
     assert result.code in (0, 6), result.output
     assert (row["status"], row["exit_code"], served) == ("succeeded", result.code, sha)
-    assert stack.deploy().code == 0
-    assert stack.status()["front_door"]["release"] == sha
 
 
 def assert_one_color_served(result: Result, traffic: Traffic, old: str) -> None:

@@ -94,7 +94,9 @@ def kill_at(
     """
     moment, begun = Moment(step, when, seconds), monotonic()
     old = stack.status(limit=ROWS)["front_door"]["release"]
-    new = stack.commit(f"To be killed: {step} {moment}", partial(_change, build=build, migration=migration))
+    new = stack.commit(
+        f"To be killed: {step} {moment}", partial(_change, build=build, migration=migration)
+    )
     lost: list[str] = []
     with visitors(stack.port, rate=rate, slow_rate=1.0) as traffic:
         arrived = _kill_deployment(stack, moment)
