@@ -14,7 +14,7 @@ import pytest
 from tests.rig.load import Traffic, visitors
 from tests.rig.stack import Result, ScratchStack, free_port, project_of
 
-# What is lost in a swap is lost at any rate; `just bench` has 200. Four stacks share two cores here.
+# What a swap loses it loses at any rate: `just bench` has 200. Here four stacks share two cores.
 RATE = 10.0
 
 

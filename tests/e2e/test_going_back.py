@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pytest
+
 from tests.e2e.conftest import RATE, Scene
 from tests.e2e.test_bad_deployments import append, assert_untouched
 from tests.e2e.test_migrations import adding, columns_of, renaming
@@ -30,19 +32,21 @@ MIDDLEWARE.append("config.settings.FailsOneInTen")
 """
 
 
-def two_releases(stack: ScratchStack) -> tuple[str, str]:
+@pytest.fixture(scope="module")
+def releases(stack: ScratchStack) -> list[str]:
+    """Three that went live one after the other, the oldest first."""
     shas = []
-    for name in ("Older", "Newer"):
+    for name in ("Oldest", "Older", "Newest"):
         shas.append(stack.commit(name, lambda project: None))
         assert stack.deploy().code == 0
-    return shas[0], shas[1]
+    return shas
 
 
 def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
-    stack: ScratchStack, scene: Scene
+    stack: ScratchStack, releases: list[str], scene: Scene
 ) -> None:
-    older, _ = two_releases(stack)
-    before = stack.status()
+    older = releases[1]
+    before = scene.before
     standby = {"blue": "green", "green": "blue"}[before["live"]]
 
     result = stack.rollback()
@@ -51,7 +55,7 @@ def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
     decided = result.event("step_succeeded", step="choose")
     moved = datetime.fromisoformat(result.event("ended")["swapped_at"])
     print("decision to traffic:", moved - datetime.fromisoformat(decided["time"]))
-    now = stack.status()
+    now = scene.look()
     assert (now["live"], now["front_door"]["release"]) == (standby, older)
     assert now["colors"][standby]["started_at"] == before["colors"][standby]["started_at"]
     assert now["services"]["django-q"]["release"] == older
@@ -62,17 +66,14 @@ def test_a_rollback_to_the_warm_standby_builds_and_starts_nothing(
 
 
 def test_a_rollback_to_an_older_release_starts_its_kept_image(
-    stack: ScratchStack, scene: Scene
+    stack: ScratchStack, releases: list[str], scene: Scene
 ) -> None:
-    older, newer = two_releases(stack)
-    newest = stack.commit("Newest", lambda project: None)
-    assert stack.deploy().code == 0
-    assert newest != newer
+    oldest = releases[0]
 
-    result = stack.rollback(older[:8])
+    result = stack.rollback(oldest[:8])
 
     assert result.code == 0, result.output
-    assert stack.status()["front_door"]["release"] == older
+    assert stack.status()["front_door"]["release"] == oldest
 
 
 def test_a_release_that_is_not_there_is_refused_and_named(
@@ -90,7 +91,9 @@ def test_a_release_that_is_not_there_is_refused_and_named(
 def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
     stack: ScratchStack,
 ) -> None:
-    older, _ = two_releases(stack)
+    older = stack.status()["front_door"]["release"]
+    stack.commit("Just before", lambda project: None)
+    assert stack.deploy().code == 0
     postgres = f"{stack.project}-postgres-1"
     run(["docker", "stop", "--time", "20", postgres])
     try:

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from apps.ops.deploys.steps.swap import LIVE_CPU_SHARES
 from tests.e2e.conftest import Scene
 from tests.e2e.test_migrations import migrate
+from tests.e2e.test_the_stack import inspect
 from tests.rig.load import Traffic, visitors
 from tests.rig.report import Ledger
 from tests.rig.stack import Result, ScratchStack, run
 
 OWNER = 4321
+SERVICES_OF = {"blue": "django-a", "green": "django-b"}
 
 
 @dataclass
@@ -98,6 +101,14 @@ def test_the_old_colour_is_kept_as_a_warm_standby(deployed: Deployed) -> None:
     assert after["status"] == "running"
     assert after["started_at"] == deployed.before["colors"][deployed.old]["started_at"]
     assert after["in_flight"] == 0
+
+
+def test_the_live_colour_comes_before_all_else_where_the_processors_are_short(
+    stack: ScratchStack, deployed: Deployed
+) -> None:
+    live = inspect(stack, SERVICES_OF[deployed.after["live"]])["HostConfig"]["CpuShares"]
+    for service in (SERVICES_OF[deployed.old], "django-q"):
+        assert inspect(stack, service)["HostConfig"]["CpuShares"] < live == LIVE_CPU_SHARES
 
 
 def test_the_old_colour_is_stopped_when_no_standby_is_wanted(again: Deployed) -> None:

@@ -1,5 +1,5 @@
-"""The deployer is killed before it has moved the traffic, while visitors come: `recover` undoes what
-it left, and they never notice."""
+"""The deployer is killed before it has moved the traffic, while visitors come: `recover` undoes
+what it left, and they never notice."""
 
 from __future__ import annotations
 

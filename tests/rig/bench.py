@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep, time
@@ -10,7 +11,7 @@ from apps.ops.edge.probe import ask
 from apps.ops.stack.engine import Engine
 from tests.rig.load import percentile, visitors
 from tests.rig.report import Ledger, Swap, describe, seconds_back
-from tests.rig.stack import ScratchStack, project_of, run
+from tests.rig.stack import Result, ScratchStack, project_of, run
 
 ROLLBACKS = 5
 WARM_UP_SECONDS = 5.0
@@ -82,10 +83,21 @@ def _measure(stack: ScratchStack, *, swaps: int, rate: float, settle: float) -> 
     print()
     print(describe(traffic, ledger, steady, done))
     print(f"p99 swap/steady  {percentile(window, 0.99) / percentile(steady, 0.99):.2f}")
+    _print_steps(results)
     back = [seconds_back(r, traffic) for r in rollbacks if r.code in (0, 6)]
     _print_table(done, back, bare, settle)
     failed = len(traffic.failed) + ledger.lost + ledger.doubled + ledger.tasks_lost
     return 1 if failed or len(done) < swaps or len(back) < ROLLBACKS else 0
+
+
+def _print_steps(results: list[Result]) -> None:
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for result in results:
+        for event in result.events:
+            if event["event"] == "step_succeeded":
+                seconds[event["step"]].append(event["seconds"])
+    steps = (f"{step} {median(times):.2f}" for step, times in seconds.items())
+    print(f"steps, median    {', '.join(steps)}")
 
 
 def _print_table(done: list[Swap], back: list[float], bare: list[float], settle: float) -> None:

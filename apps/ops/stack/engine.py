@@ -137,6 +137,14 @@ class Engine:
         with self._talking() as client, _gone_already():
             client.containers.get(container).restart(timeout=int(seconds))
 
+    def share_cpu(self, name: str, shares: int) -> None:
+        """Let a service's container have this weight where the processors are short, at once and
+        after its restarts; 1024 is Docker's default. One that cannot be weighed stays as it is."""
+        with suppress(OpsError, APIError):
+            if container := self._container(name):
+                with self._talking():
+                    container.update(cpu_shares=shares)
+
     def remove(self, name: str, *, seconds: float) -> None:
         """Stop and remove a service's containers, also what a killed recreation left of one."""
         for container in self._containers(name):

@@ -5,6 +5,7 @@ from apps.ops.deploys.drain import drain
 from apps.ops.deploys.guard import require_idle
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.static import plain_files, publish
+from apps.ops.deploys.steps.swap import STANDBY_CPU_SHARES
 
 
 class Retire(Step):
@@ -22,6 +23,7 @@ class Retire(Step):
             summary = f"{old} {drained}"
             require_idle(deploy, old)
             if settings.keep_standby:
+                deploy.engine.share_cpu(old.service, STANDBY_CPU_SHARES)
                 summary += ", kept as standby"
             else:
                 deploy.engine.stop(old.service, seconds=settings.web_stop_grace_seconds)

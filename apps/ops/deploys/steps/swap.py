@@ -10,6 +10,8 @@ from apps.ops.deploys.proof import front_door, require_running, wait_until_settl
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import OpsError, StepFailed, SwappedBack
 
+# Docker's default; compose.prod.yml starts each colour with STANDBY_CPU_SHARES.
+LIVE_CPU_SHARES, STANDBY_CPU_SHARES = 1024, 256
 PROOF_ANSWERS = 3
 PROOF_SECONDS = 5.0
 
@@ -38,6 +40,7 @@ class Swap(Step):
                 "somebody else moved it.",
                 next="manage.py status   # then deploy again",
             )
+        deploy.engine.share_cpu(plan.candidate.service, LIVE_CPU_SHARES)
         # Said before it is done: a signal between the two must find a deployment to be finished,
         # and after a kill the edge tells whether it was done.
         deploy.intend(self.name, to=plan.candidate.value)
