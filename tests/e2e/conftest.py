@@ -1,10 +1,12 @@
-"""One production stack for all end-to-end tests: the real engine, the real compose file, real
-requests through real Caddy."""
+"""A production stack for the end-to-end tests of each process: the real engine, the real compose
+file, real requests through real Caddy."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[ScratchStack]:
+def stack(worker_id: str) -> Iterator[ScratchStack]:
     """Deployed once, on an empty database, with the command that every later deployment uses."""
     source = os.environ.get("SOURCE")
     if not source:
         pytest.fail("These tests drive the Docker engine of the host: run them as `just test`.")
-    root = Path(source, ".cache", "e2e")
+    root = Path(source, ".cache", "e2e", worker_id)
     stack = ScratchStack(
         root,
         project=project_of("changeover-e2e", root),
@@ -49,11 +51,20 @@ def stack() -> Iterator[ScratchStack]:
     stack.destroy()
     try:
         stack.create(Path(source))
-        stack.compose("build", "utility", seconds=1800)
+        # One builds, and those beside it find its layers.
+        with alone(root.with_name("build.lock")):
+            stack.compose("build", "utility", seconds=1800)
         stack.first = stack.deploy()
         yield stack
     finally:
         stack.destroy()
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass
