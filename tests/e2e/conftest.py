@@ -42,6 +42,8 @@ def stack(worker_id: str) -> Iterator[ScratchStack]:
             "OPS_SETTLE_SECONDS": "0.5",
             # Each look is a process, and nobody waits for the next one.
             "HEALTH_INTERVAL_SECONDS": "15",
+            # Its jobs are tried elsewhere; each boots Django once a minute in each stack.
+            "OPS_CRONTAB": "/dev/null",
             # What a kill left is looked at before the agent takes it up.
             "OPS_RECOVER_AFTER_SECONDS": "86400",
             "OPS_START_SECONDS": "15",

@@ -227,12 +227,15 @@ def assert_said(result: Result, found: str, next_command: str) -> None:
 
 
 def assert_untouched(scene: Scene) -> None:
-    """The same container serves the same release, and the edge points to the same colour."""
+    """The same container serves the same release, the edge points to the same colour, and the
+    standby runs if it did."""
     now, before = scene.look(), scene.before
     live = before["live"]
     assert now["live"] == live
     assert now["front_door"]["release"] == before["front_door"]["release"]
     assert now["colors"][live]["started_at"] == before["colors"][live]["started_at"]
+    runs = {color: state["status"] for color, state in now["colors"].items()}
+    assert runs == {color: state["status"] for color, state in before["colors"].items()}
     assert now["services"]["django-q"]["release"] == before["services"]["django-q"]["release"]
     assert now["deploying"] is None
     assert now["problems"] == []

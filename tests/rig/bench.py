@@ -18,6 +18,8 @@ WARM_UP_SECONDS = 5.0
 STEADY_SECONDS = 15.0
 BETWEEN_SECONDS = 2.0
 START_SECONDS = 60.0
+# Beyond this requests wait for each other, and what a deployment adds is not seen.
+OVERLOADED_MILLISECONDS = 500.0
 
 
 def bench(source: Path, root: Path, port: int, *, swaps: int, rate: float, settle: float) -> int:
@@ -51,12 +53,23 @@ def _measure(stack: ScratchStack, *, swaps: int, rate: float, settle: float) -> 
             return result.code
     bare = [_bare_start(stack) for _ in range(5)]
 
+    with visitors(stack.port, rate=rate) as calm:
+        sleep(WARM_UP_SECONDS)
+        begun = time()
+        sleep(STEADY_SECONDS)
+    steady = calm.during(begun, begun + STEADY_SECONDS)
+    if calm.failed or percentile(steady, 0.5) > OVERLOADED_MILLISECONDS:
+        print(
+            f"This machine cannot carry {rate:g} requests a second: without a deployment half of "
+            f"them took longer than {percentile(steady, 0.5):.0f} ms, and {len(calm.failed)} "
+            "failed. Next: just bench --rate with a lower one"
+        )
+        return 1
+
     print(f"{swaps} swaps at {rate:g} requests a second", flush=True)
     results = []
     with visitors(stack.port, rate=rate) as traffic:
         sleep(WARM_UP_SECONDS)
-        begun = time()
-        sleep(STEADY_SECONDS)
         for number in range(swaps):
             result = stack.deploy((first, second)[number % 2])
             took = max(
@@ -78,7 +91,6 @@ def _measure(stack: ScratchStack, *, swaps: int, rate: float, settle: float) -> 
     done = [Swap.of(r, traffic, settle=settle) for r in results if r.code in (0, 6)]
     ledger = Ledger.of(stack, traffic)
     window = [request for swap in done for request in swap.window]
-    steady = traffic.during(begun, begun + STEADY_SECONDS)
 
     print()
     print(describe(traffic, ledger, steady, done))
