@@ -24,7 +24,7 @@ class Preflight(Step):
         plan, settings = deploy.plan, deploy.settings
         compose = deploy.compose(plan.commit.sha)
         try:
-            compose.check()
+            compose.check(deploy.say)
         except ProgramFailed as error:
             raise Refused(
                 f"Compose cannot read the compose files of {plan.commit.short}.",
