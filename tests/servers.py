@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Self
@@ -66,13 +67,13 @@ class Server:
             self._process = None
 
     def freeze(self) -> None:
-        """It keeps its connections and says nothing any more."""
+        """It keeps its connections and says nothing any more, on any of them."""
         assert self._process
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
     def bring_back(self) -> None:
         """Whatever was done to it, it answers again."""
@@ -85,6 +86,13 @@ class Server:
             self.stop()
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+        for pid in descendants(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _as_user(self, *argv: str) -> list[str]:
         if self._user is None:
@@ -239,6 +247,14 @@ def _postgres_programs() -> Path:
 
 def _version(initdb: Path) -> float:
     return float(initdb.parents[1].name)
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []  # It has ended.
+    return [d for child in map(int, children) for d in (child, *descendants(child))]
 
 
 def free_port(address: str = "127.0.0.1") -> int:

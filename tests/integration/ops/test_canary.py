@@ -30,7 +30,7 @@ from apps.ops.errors import StepFailed
 from apps.ops.stack.engine import Engine, Service
 from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import NEW, OLD
-from tests.servers import HUNG_SECONDS, PostgresServer
+from tests.servers import HUNG_SECONDS, PostgresServer, descendants
 
 pytestmark = pytest.mark.slow
 
@@ -119,11 +119,6 @@ def worker(server: PostgresServer, directory: Path) -> Iterator[subprocess.Popen
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(HUNG_SECONDS)
-
-
-def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [d for child in map(int, children) for d in (child, *descendants(child))]
 
 
 def test_tasks_are_taken_in_the_order_they_came_and_a_canary_first() -> None:
