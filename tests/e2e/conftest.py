@@ -16,7 +16,7 @@ import pytest
 from tests.rig.load import Traffic, visitors
 from tests.rig.stack import Result, ScratchStack, free_port, project_of
 
-# What a swap loses it loses at any rate: `just bench` has 200. Here four stacks share two cores.
+# What a swap loses it loses at any rate: `just bench` has 200. Here stacks share two cores.
 RATE = 10.0
 
 
