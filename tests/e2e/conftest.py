@@ -46,7 +46,6 @@ def stack(worker_id: str) -> Iterator[ScratchStack]:
             "OPS_CRONTAB": "/dev/null",
             # What a kill left is looked at before the agent takes it up.
             "OPS_RECOVER_AFTER_SECONDS": "86400",
-            "OPS_START_SECONDS": "15",
             "OPS_BAKE_SECONDS": "1",
         },
     )
