@@ -163,6 +163,23 @@ def test_without_visitors_the_probes_decide(
     assert swapped.edge.live() is Color.BLUE
 
 
+def test_a_caddy_that_is_away_is_not_the_releases_fault(
+    swapped: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes_answer(monkeypatch, Answer(0, reason="no answer (ConnectionRefusedError)"))
+    swapped.settings = replace(swapped.settings, bake_seconds=5.0)
+    runs = swapped.settings.caddy_admin
+    swapped.settings = replace(swapped.settings, caddy_admin=Path("/nowhere"))
+
+    assert Bake().run(swapped).startswith("too few requests")
+    assert swapped.edge.live() is Color.GREEN
+
+    # One that runs, and gives no answer for the colour that it asks, is the colour's fault.
+    swapped.settings = replace(swapped.settings, caddy_admin=runs, bake_seconds=30.0)
+    with pytest.raises(SwappedBack, match="3 probes in a row wrong: no answer"):
+        Bake().run(swapped)
+
+
 @pytest.mark.parametrize(
     ("left", "why"),
     [({"status": "exited", "exit_code": 137}, "exit code 137"), ({"restarts": 2}, "2 times")],

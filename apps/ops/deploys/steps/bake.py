@@ -11,6 +11,7 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.drain import drain
 from apps.ops.deploys.proof import front_door
 from apps.ops.deploys.steps.base import Step
+from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError, StepFailed, SwappedBack
 from apps.ops.stack.log_follower import LogFollower
@@ -184,7 +185,14 @@ class _Watched:
         return None
 
     def _ask_front_door(self) -> Answer | None:
-        return None if self._deploy.edge.in_maintenance() else self._probe()
+        wrong = None if self._deploy.edge.in_maintenance() else self._probe()
+        if wrong and not wrong.status and not self._caddy_runs():
+            return None  # It restarts, say: the other colour would not be reached either.
+        return wrong
+
+    def _caddy_runs(self) -> bool:
+        settings = self._deploy.settings
+        return in_flight(settings.caddy_admin, self._deploy.plan.candidate) is not None
 
     def _ask_old(self) -> Answer | None:
         if not self._old_address:
