@@ -1,7 +1,8 @@
 """Machines that a test may spoil: Debian from its own packages, with systemd, in containers.
 
 They have what a cloud's image has, and room for an engine of their own. Their root file systems are
-kept as images, so that only the first run of the tests makes them.
+kept as images, so that only the first run of the tests makes them. With them are apt's lists, which
+it then has to compare and not to read; and what is documentation is not unpacked.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import os
 import subprocess
 import sys
 import uuid
+from functools import cache
 from pathlib import Path
 
+from tests.rig.sshd import Sshd
 from tests.rig.stack import Result
 
 ROOT = Path(__file__).parents[2]
 # Has apt, with the mirror and the authorities that this machine's packages come by.
 MAKER = "python:3.13-slim-trixie"
-MAKE_SECONDS = 600.0
-LOOK_SECONDS = 120.0
+# Deadlines that mean "hung", beside other tests on a small machine.
+MAKE_SECONDS = 900.0
+LOOK_SECONDS = 300.0
 # All that --privileged would give, but for what a container on some machines may not have.
 RIGHTS = ("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--security-opt", "apparmor=unconfined",
           "--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined",
@@ -34,6 +38,9 @@ export DEBIAN_FRONTEND=noninteractive
         'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
     trust=/usr/local/share/ca-certificates
     mmdebstrap --variant=minbase --include=ca-certificates,dbus,init,openssh-server,sudo \
+        --skip=cleanup/apt/lists --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
         --customize-hook="upload /etc/ssl/certs/ca-certificates.crt $trust/host.crt" \
         --customize-hook='chroot "$1" update-ca-certificates; rm "$1"/etc/ssh/ssh_host_*' \
         "$SUITE" /tmp/root.tar "$mirror"
@@ -76,13 +83,6 @@ runuser -u admin -- sudo true
 [ -z "$SYSTEMD" ] || systemctl reset-failed ssh
 service ssh restart >/dev/null
 """
-FORGE = """\
-set -eu
-apt-get update -q=2
-apt-get install -q=2 -y --no-install-recommends git >/dev/null
-useradd --create-home --shell /usr/bin/git-shell --password '*' git
-install -d -m 700 -o git /home/git/.ssh
-"""
 
 
 def run(*argv: str, stdin: bytes | None = None, seconds: float = LOOK_SECONDS) -> str:
@@ -110,6 +110,17 @@ def image_of(suite: str) -> str:
         ]
         with subprocess.Popen(make, stdout=subprocess.PIPE) as maker:
             run_from(maker, "docker", "import", "-", tag)
+    return tag
+
+
+@cache
+def stage_of(name: str) -> str:
+    """The image of a stage of this project's Dockerfile. What the tests run in is built on it."""
+    build = ("docker", "build", "--quiet", "--target", name, str(ROOT))
+    number = run(*build, seconds=MAKE_SECONDS).strip()
+    # By its number: another clone's may be another.
+    tag = f"changeover-machine:{name}-{number.rpartition(':')[2][:12]}"
+    run("docker", "tag", number, tag)
     return tag
 
 
@@ -141,8 +152,8 @@ class Box:
         places = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"]
         run("docker", "run", "--detach", "--name", self.name, "--hostname", suite, *RIGHTS,
             *volumes, *places, *told, *end, image_of(suite), "sh", "-c", BOOT)  # fmt: skip
-        form = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
-        self.address = run("docker", "inspect", "--format", form, self.name).strip()
+        form = "{{with .NetworkSettings.Networks.bridge}}{{.IPAddress}} {{.Gateway}}{{end}}"
+        self.address, self.gateway = run("docker", "inspect", "--format", form, self.name).split()
 
     def destroy(self) -> None:
         run("docker", "rm", "--force", "--volumes", self.name)
@@ -166,25 +177,25 @@ class Box:
             run_from(save, *load)
 
 
-class Forge(Box):
-    """Where the site's repository is. It lets nobody read before it is told a key."""
+class Forge:
+    """Where the site's repository is: here, as machines see it from `address`. It lets nobody read
+    before it is told a key."""
 
-    def __init__(self, suite: str) -> None:
-        super().__init__(suite, systemd=False)
+    def __init__(self, address: str, bare: Path) -> None:
+        only_git = 'ForceCommand git-shell -c "$SSH_ORIGINAL_COMMAND"'
+        self._sshd = Sshd(only_git, address=address).start()
+        self.repository = f"ssh://root@{address}:{self._sshd.port}{bare}"
 
-    def serve(self, site: Path) -> None:
-        """Have this bare repository."""
-        self.prepare(b"")
-        self.sh(FORGE, seconds=MAKE_SECONDS)
-        archive = subprocess.run(["tar", "-C", str(site), "-c", "."], capture_output=True).stdout
-        self.sh("mkdir /home/git/site.git; cd /home/git/site.git; tar -x; chown -R git: .", archive)
-
-    @property
-    def repository(self) -> str:
-        return f"git@{self.address}:site.git"
+    def known_hosts_line(self) -> str:
+        return self._sshd.known_hosts_line()
 
     def let_in(self, public_key: str) -> None:
-        self.sh("cat >/home/git/.ssh/authorized_keys; chown -R git: /home/git", public_key.encode())
+        key = self._sshd.directory / "deploy_key"
+        key.with_name("deploy_key.pub").write_text(f"{public_key}\n")
+        self._sshd.allow(key)
+
+    def destroy(self) -> None:
+        self._sshd.destroy()
 
 
 class Laptop:
@@ -201,9 +212,9 @@ class Laptop:
             "PATH": os.environ["PATH"], "HOME": str(home), "USER": "ada", "SECRET_KEY": "laptop",
         }  # fmt: skip
 
-    def know(self, *boxes: Box) -> None:
+    def know(self, *hosts: Box | Forge) -> None:
         with self._known.open("a") as known:
-            known.writelines(box.known_hosts_line() for box in boxes)
+            known.writelines(host.known_hosts_line() for host in hosts)
 
     def manage(self, box: Box, *arguments: str, seconds: float = MAKE_SECONDS) -> Result:
         """manage.py with a server named production; without a terminal."""
