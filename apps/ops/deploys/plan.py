@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from apps.ops.colors import Color
 from apps.ops.dotenv import Changes
 
-if (
-    TYPE_CHECKING
-):  # The admin reads plans in every process; the Docker SDK is for those who make one.
+# Every process reads plans, for the admin; the Docker SDK is for the few that make them.
+if TYPE_CHECKING:
     from apps.ops.edge.files import Edge
     from apps.ops.source import Checkout, Commit
     from apps.ops.stack.engine import Engine
