@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +73,14 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     from django.db import connection
 
     connection.settings_dict["TEST"]["TEMPLATE"] = PostgresServer.template
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_urls() -> None:
+    """Before any test changes a setting: views read some of them when they are imported."""
+    from django.conf import settings
+
+    import_module(settings.ROOT_URLCONF)
 
 
 @pytest.fixture

@@ -161,8 +161,8 @@ class ScratchStack:
         if agents:
             argv = ["docker", "exec", agents[0], "python", "manage.py", *arguments]
             result = run(argv, seconds=DEPLOY_SECONDS, check=False)
-            # It may be an old one, which ends just now.
-            if result.code in (0, 1) and result.output:
+            # It may be an old one, which ends just now: then nothing was said.
+            if result.code == 0 or (result.code == 1 and result.output):
                 return result
         return self.manage(*arguments)
 
