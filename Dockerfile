@@ -11,6 +11,9 @@ RUN groupadd --gid 10001 app \
 WORKDIR /app
 COPY requirements/base.txt requirements/base.txt
 RUN pip install --require-hashes -r requirements/base.txt
+# What is in it, for `manage.py sbom`; and for a deployment, to say what a new image brings.
+COPY docker/inventory.py /usr/local/lib/changeover/inventory.py
+RUN python /usr/local/lib/changeover/inventory.py
 
 
 FROM base AS app
@@ -34,7 +37,8 @@ FROM base AS tools
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         ca-certificates docker-buildx docker-cli docker-compose git nano openssh-client postgresql-client \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && python /usr/local/lib/changeover/inventory.py
 
 
 FROM tools AS utility

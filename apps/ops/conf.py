@@ -89,6 +89,7 @@ class OpsSettings:
     health_disk_percent: float = _env("OPS_HEALTH_DISK_PERCENT", 90.0)
     health_memory_percent: float = _env("OPS_HEALTH_MEMORY_PERCENT", 95.0)
     health_certificate_days: float = _env("OPS_HEALTH_CERTIFICATE_DAYS", 14.0)
+    health_image_days: float = _env("OPS_HEALTH_IMAGE_DAYS", 60.0)
     health_backup_hours: float = _env("OPS_HEALTH_BACKUP_HOURS", 26.0)
     health_clock_seconds: float = _env("OPS_HEALTH_CLOCK_SECONDS", 5.0)
 

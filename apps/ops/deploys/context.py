@@ -16,6 +16,7 @@ from apps.ops.processes import Say
 from apps.ops.source import Checkout
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
+from apps.ops.stack.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Options:
     `maintenance`: behind the maintenance page, so that contract migrations may be applied before
     the swap, or reversed for a rollback. `allow_contract`: apply them in spite of the live release.
     `allow_incompatible`: roll back to code that does not run on today's schema. `override`: deploy
-    although it is frozen.
+    although it is frozen. `refresh`: build anew on the newest base images, from no cache.
     """
 
     bake: bool = True
@@ -33,6 +34,7 @@ class Options:
     allow_contract: bool = False
     allow_incompatible: bool = False
     override: bool = False
+    refresh: bool = False
 
 
 READY_PATH, LIVE_PATH = "/health/ready", "/health/live"
@@ -66,6 +68,8 @@ class Deploy:
     intents: dict[str, Facts] = field(default_factory=dict)
     write_ahead: Callable[[str, Facts], None] = lambda step, facts: None
 
+    # What a build put into the image; None when nothing was built.
+    inventory: Inventory | None = None
     plain_static: dict[str, bytes] = field(default_factory=dict)
     # Known from the rollback's look at the schema: pages that need the database prove nothing then.
     postgres_away: bool = False

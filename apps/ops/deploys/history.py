@@ -23,7 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from apps.ops.deploys.story import StepStory, Story
-from apps.ops.models import Deployment, Release, Step
+from apps.ops.models import Deployment, Packages, Release, Step
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,10 @@ def save(story: Story, *, saved: Mapping[str, StepStory] = MappingProxyType({}))
             Step.objects.update_or_create(
                 deployment=row, position=step.position, defaults=_step_fields(step)
             )
+            if step.name == "build" and story.packages:
+                Packages.objects.update_or_create(
+                    release=_release(story), defaults={"inventory": story.packages}
+                )
     return row.pk
 
 

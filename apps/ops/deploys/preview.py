@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from apps.ops.stack.engine import Engine
 SHOWN_COMMITS = 20
 
 
-def describe(ref: str | None, *, settings: OpsSettings, as_json: bool) -> str:
+def describe(ref: str | None, *, settings: OpsSettings, refresh: bool, as_json: bool) -> str:
     """What `deploy REF` would do now. Asks the remote, and changes nothing that runs.
 
     Migrations are named from the release's files against the database: those of installed packages
@@ -39,13 +40,14 @@ def describe(ref: str | None, *, settings: OpsSettings, as_json: bool) -> str:
     with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
         plan = with_changes(plan, engine=engine, compose=compose)
+    plan = replace(plan, image_exists=plan.image_exists and not refresh)
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:
         steps = [step.name for step in deploy_steps()]
         return json.dumps(
             {**plan_as_json(plan), "migrations": migrations, "steps": steps}, indent=2
         )
-    return "\n".join(_lines(plan, migrations))
+    return "\n".join(_lines(plan, migrations, refresh=refresh))
 
 
 def _pending(files: list[str]) -> list[str] | None:
@@ -58,7 +60,7 @@ def _pending(files: list[str]) -> list[str] | None:
     return [".".join(key) for key in migration_files(files) if key not in applied]
 
 
-def _lines(plan: Plan, migrations: list[str] | None) -> list[str]:
+def _lines(plan: Plan, migrations: list[str] | None, *, refresh: bool) -> list[str]:
     lines = [f"{name + ':':<13}{value}" for name, value in plan_facts(plan)]
     lines += [
         f"               {commit.short} {commit.subject} ({commit.author})"
@@ -67,6 +69,8 @@ def _lines(plan: Plan, migrations: list[str] | None) -> list[str]:
     if plan.commits_total > SHOWN_COMMITS:
         lines.append(f"               … and {plan.commits_total - SHOWN_COMMITS} more")
     image = "is there already, nothing is built" if plan.image_exists else "will be built"
+    if refresh:
+        image += ", on the newest base images and packages"
     lines.append(f"{'image:':<13}{image}")
     if migrations is None:
         lines.append(f"{'migrations:':<13}not known: Postgres does not answer, or is empty")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apps.ops.deploys import journal
 from apps.ops.deploys.context import Facts
@@ -17,6 +17,9 @@ from apps.ops.deploys.journal import Journal
 from apps.ops.deploys.plan import Plan
 from apps.ops.deploys.story import Record, Story, plan_as_record
 from apps.ops.errors import OpsError, StepFailed
+
+if TYPE_CHECKING:
+    from apps.ops.stack.inventory import Inventory
 
 OUTPUT_LINES = 200
 OUTPUT_CHARACTERS = 50_000
@@ -83,8 +86,8 @@ class Recorder(Listener):
     def planned(self, plan: Plan) -> None:
         self._tell("planned", plan=plan_as_record(plan))
 
-    def built(self, image: str) -> None:
-        self._tell("built", image=image)
+    def built(self, image: str, inventory: Inventory | None = None) -> None:
+        self._tell("built", image=image, packages=inventory and inventory.as_record())
 
     def baked(self, figures: Mapping[str, Any]) -> None:
         self._tell("baked", figures=dict(figures))

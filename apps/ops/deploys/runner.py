@@ -114,11 +114,13 @@ class Runner:
                 raise failure from error
             context.warnings.append(f"{step.name}: {failure.found}")
         else:
+            if step.name == "build":
+                # Before it is said that it ended: with that it comes into the history.
+                image = context.engine.image_id(context.plan.commit.sha) or ""
+                self._recorder.built(image, context.inventory)
             self._tell.step_succeeded(step.name, self._redactor.clean(summary), monotonic() - begun)
             if step.name == self._steps[0].name:
                 self._tell.planned(context.plan)
-            if step.name == "build":
-                self._recorder.built(context.engine.image_id(context.plan.commit.sha) or "")
         finally:
             if unswapped and context.swapped_at:
                 self._tell.swapped(context.swapped_at)

@@ -41,6 +41,7 @@ class Story:
     started_at: str = ""
     plan: dict[str, Any] | None = None
     image: str = ""
+    packages: dict[str, Any] | None = None
     steps: dict[str, StepStory] = field(default_factory=dict)
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     bake: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class Story:
 
     def _built(self, record: Record) -> None:
         self.image = record["image"]
+        self.packages = record.get("packages")
 
     def _step_started(self, record: Record) -> None:
         name = record["step"]

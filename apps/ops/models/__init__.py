@@ -4,7 +4,7 @@ from apps.ops.models.deployment import Deployment
 from apps.ops.models.freeze import Freeze
 from apps.ops.models.job import JobRun
 from apps.ops.models.purge import Purge
-from apps.ops.models.release import Release
+from apps.ops.models.release import Packages, Release
 from apps.ops.models.step import Step
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Flip",
     "Freeze",
     "JobRun",
+    "Packages",
     "Purge",
     "Release",
     "Step",

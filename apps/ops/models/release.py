@@ -25,3 +25,17 @@ class Release(models.Model):
     @property
     def short(self) -> str:
         return self.sha[:12]
+
+
+class Packages(models.Model):
+    """What a release's image has, as `stack.inventory` reads it; in a table of its own, because
+    lists of releases do not need it and it is long."""
+
+    release = models.OneToOneField(Release, models.CASCADE, primary_key=True)
+    inventory = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "packages"
+
+    def __str__(self) -> str:
+        return f"packages of {self.release_id}"

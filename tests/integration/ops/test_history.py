@@ -17,7 +17,8 @@ from apps.ops.deploys.events import Outcome
 from apps.ops.deploys.recorder import OUTPUT_CHARACTERS, OUTPUT_LINES, Recorder
 from apps.ops.deploys.story import Story
 from apps.ops.errors import StepFailed
-from apps.ops.models import Deployment, Release, Step
+from apps.ops.models import Deployment, Packages, Release, Step
+from apps.ops.stack.inventory import Inventory
 from tests.integration.ops.conftest import ASKED, NEW, OLD, begin
 from tests.servers import HUNG_SECONDS, wait_until
 
@@ -260,6 +261,22 @@ def test_a_plan_becomes_the_release_its_commits_and_the_one_before(
     assert row.previous_release.sha == OLD
     assert (row.color, row.commits_total) == ("green", 1)
     assert [c["sha"] for c in row.commits] == [NEW]
+
+
+@written
+def test_what_a_build_put_into_the_image_is_kept_with_the_release(
+    deploy: Deploy, tmp_path: Path
+) -> None:
+    recorder = begin(tmp_path)
+    recorder.planned(deploy.plan)
+    for version in ("3.5.1", "3.5.4"):
+        recorder.step_started("build", 2)
+        recorder.built("sha256:" + "c" * 64, Inventory("2026-01-01", deb={"openssl": version}))
+        recorder.step_succeeded("build", "site:bbbb…", 1.0)
+
+    packages = Packages.objects.get()
+    assert packages.release.sha == NEW
+    assert packages.inventory["deb"] == {"openssl": "3.5.4"}
 
 
 @written

@@ -11,6 +11,7 @@ from apps.ops.errors import StepFailed
 from apps.ops.models import Deployment
 from apps.ops.processes import Say
 from apps.ops.stack.engine import Engine
+from apps.ops.stack.images import Images
 
 
 class Prune(Step):
@@ -40,7 +41,8 @@ class Prune(Step):
 
 
 def remove_old_images(engine: Engine, keep: set[str], *, say: Say) -> int:
-    """Remove the images of releases outside `keep`; how many there were."""
+    """Remove the images of releases outside `keep`, and those that a refresh took the place of; how
+    many there were."""
     removed = 0
     for release, tags in engine.releases_with_images().items():
         if release not in keep:
@@ -48,7 +50,7 @@ def remove_old_images(engine: Engine, keep: set[str], *, say: Say) -> int:
                 engine.untag(tag)
             say(f"removed the image of {release[:12]}")
             removed += 1
-    return removed
+    return removed + Images(engine.project).remove_untagged()
 
 
 def remove_old_files(deploy: Deploy, keep: set[str]) -> int:

@@ -69,18 +69,25 @@ class Command(CommandWithExitCodes):
         parser.add_argument(
             "--override", action="store_true", help="Deploy although deployments are frozen."
         )
+        parser.add_argument(
+            "--refresh",
+            action="store_true",
+            help="Build anew on the newest base images and packages, also what was built before, "
+            "and say which packages changed.",
+        )
         parser.add_argument("--request", metavar="UID", help=argparse.SUPPRESS)  # The agent's.
         add_format(parser)
 
     def handle(self, *args: Any, ref: str | None, plan: bool, **options: Any) -> None:
         if plan:
-            self._print_plan(ref, as_json=options["format"] == "json")
+            self._print_plan(ref, refresh=options["refresh"], as_json=options["format"] == "json")
             return
         chosen = Options(
             bake=not options["no_bake"],
             maintenance=options["maintenance"],
             allow_contract=options["allow_contract"],
             override=options["override"],
+            refresh=options["refresh"],
         )
         outcome = deploy(
             ref,
@@ -91,9 +98,9 @@ class Command(CommandWithExitCodes):
         )
         sys.exit(outcome.exit_code)
 
-    def _print_plan(self, ref: str | None, *, as_json: bool) -> None:
+    def _print_plan(self, ref: str | None, *, refresh: bool, as_json: bool) -> None:
         try:
-            text = preview.describe(ref, settings=settings.OPS, as_json=as_json)
+            text = preview.describe(ref, settings=settings.OPS, refresh=refresh, as_json=as_json)
         except OpsError as error:
             Redactor.from_environment().clean_error(error)
             if error.output:
