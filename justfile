@@ -142,6 +142,11 @@ test-quick: _test-image
 test-all *arguments: _test-image
     @just _in-test-image tests/run --more "$@"
 
+# Write the registry's newest digests behind the images' names: just pin-images --unpin takes them out.
+[group('checking')]
+pin-images *arguments:
+    @docker/pin-images "$@"
+
 # Lint and types only.
 [group('checking')]
 lint: _test-image
