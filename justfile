@@ -142,6 +142,11 @@ test-quick: _test-image
 test-all *arguments: _test-image
     @just _in-test-image tests/run --more "$@"
 
+# Known holes of the pinned dependencies, where the advisories are in reach.
+[group('checking')]
+audit: _test-image
+    @just _in-test-image requirements/audit
+
 # Write the registry's newest digests behind the images' names: just pin-images --unpin takes them out.
 [group('checking')]
 pin-images *arguments:
