@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from apps.ops.deploys import standby
@@ -10,6 +11,7 @@ from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
 from apps.ops.redact import Redactor
 from apps.ops.schema import words
+from apps.ops.secret_files import write_all
 
 BASE_SERVICES = ("postgres", "redis", "caddy")
 CHECK_SECONDS = 60.0
@@ -32,6 +34,9 @@ class Preflight(Step):
                 next="docker compose config --quiet   # in a clone of it, with this .env",
             ) from error
         self._bring_up_what_is_down(deploy)
+        given = compose.environment(plan.candidate.service)
+        if names := write_all(given, os.environ, directory=settings.secrets_dir):
+            deploy.say(f"written for web and worker: {', '.join(names)}")
 
         # From here on the idle colour's name means the new image.
         tag = plan.candidate.value
@@ -41,7 +46,9 @@ class Preflight(Step):
         with standby.giving_way(deploy, step=self.name):
             report = self._ask(deploy)
         migrations = report["migrations"]
-        deploy.intend("preflight", migrations=migrations, known=report["known"])
+        # A release from before the roles says nothing of them.
+        rights = len(report.get("rights", ()))
+        deploy.intend("preflight", migrations=migrations, known=report["known"], rights=rights)
         for warning in report["warnings"]:
             deploy.say(f"warning: {warning}")
         if errors := report["errors"]:
