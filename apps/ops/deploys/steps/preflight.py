@@ -6,6 +6,7 @@ from typing import Any
 
 from apps.ops.deploys import standby
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.environment import unreached
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
@@ -37,6 +38,11 @@ class Preflight(Step):
         given = compose.environment(plan.candidate.service)
         if names := write_all(given, os.environ, directory=settings.secrets_dir):
             deploy.say(f"written for web and worker: {', '.join(names)}")
+        if lost := unreached(deploy.checkout, plan.commit.sha, settings.compose_files, given):
+            deploy.note(
+                f"Neither web nor worker gets {', '.join(lost)} of .env: "
+                "name what they need under x-site in compose.prod.yml."
+            )
 
         # From here on the idle colour's name means the new image.
         tag = plan.candidate.value
