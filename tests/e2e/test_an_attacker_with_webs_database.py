@@ -83,3 +83,12 @@ def test_health_says_that_the_roles_are_as_they_should_be(stack: ScratchStack) -
         "print(found.status, found.summary)"
     )
     assert stack.django_shell(code).strip().splitlines()[-1].startswith("good Web and worker")
+
+
+def test_no_program_is_left_behind_and_the_processes_are_bounded(stack: ScratchStack) -> None:
+    for name in (live(stack), *(container(stack, s) for s in ("django-q", "postgres", "redis"))):
+        found = json.loads(run(["docker", "inspect", name]).output)[0]["HostConfig"]
+        assert found["ReadonlyRootfs"], name
+        assert found["CapDrop"] == ["ALL"], name
+        assert 0 < found["PidsLimit"] <= 4096, name
+        assert "no-new-privileges:true" in found["SecurityOpt"], name
