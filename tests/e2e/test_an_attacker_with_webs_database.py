@@ -92,3 +92,25 @@ def test_no_program_is_left_behind_and_the_processes_are_bounded(stack: ScratchS
         assert found["CapDrop"] == ["ALL"], name
         assert 0 < found["PidsLimit"] <= 4096, name
         assert "no-new-privileges:true" in found["SecurityOpt"], name
+
+
+def test_redis_is_a_cache_for_the_site_and_nothing_else(stack: ScratchStack) -> None:
+    code = """
+import json
+import redis
+from django.conf import settings
+client = redis.Redis.from_url(settings.REDIS_URL)
+tried = ("CONFIG GET dir", "MODULE LIST", "REPLICAOF evil 6379", "SAVE", "SHUTDOWN", "ACL LIST",
+         "SCRIPT LOAD x", "MONITOR")
+said = {}
+for words in tried:
+    try:
+        said[words] = repr(client.execute_command(*words.split()))
+    except redis.ResponseError as error:
+        said[words] = str(error)
+client.set("attacker", 1, ex=5)
+print(json.dumps([said, client.get("attacker").decode()]))
+"""
+    said, kept = inside(live(stack), code)
+    assert kept == "1"
+    assert {what for what, answer in said.items() if "no permissions" not in answer} == set()

@@ -156,18 +156,20 @@ def _password(postgres: psycopg.Connection, logins: Logins, kind: str, say: Say)
 
 
 def _doors(postgres: psycopg.Connection, logins: Logins) -> None:
-    """The site has no business in the databases beside its own."""
-    rows = postgres.execute(
-        "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) a"
-        " WHERE datname IN ('postgres', 'template1') AND a.grantee = 0"
-        " AND a.privilege_type = 'CONNECT'"
-    ).fetchall()
-    for (name,) in rows:
-        postgres.execute(f"REVOKE CONNECT ON DATABASE {quote(name)} FROM PUBLIC")
-        for kind in (OWNER, OPS):
-            postgres.execute(
-                f"GRANT CONNECT ON DATABASE {quote(name)} TO {quote(logins.name(kind))}"
-            )
+    """The site has no business in the databases beside its own; those who restore have."""
+    for database in ("postgres", "template1"):
+        rows = postgres.execute(
+            "SELECT a.grantee::regrole::text FROM pg_database,"
+            " aclexplode(coalesce(datacl, acldefault('d', datdba))) a"
+            " WHERE datname = %s AND a.privilege_type = 'CONNECT'",
+            [database],
+        ).fetchall()
+        has = {grantee for (grantee,) in rows}
+        if "-" in has:  # Everybody.
+            postgres.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+        for role in (quote(logins.name(OWNER)), quote(logins.name(OPS))):
+            if not {role, role.strip('"')} & has:
+                postgres.execute(f"GRANT CONNECT ON DATABASE {database} TO {role}")
 
 
 def _do(postgres: psycopg.Connection, statement: str) -> None:

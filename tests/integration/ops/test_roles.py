@@ -21,6 +21,8 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from apps.home.models import Message
+from apps.ops.backups.restore import find, restore
+from apps.ops.backups.take import take
 from apps.ops.deploys import history, requests
 from apps.ops.errors import StepFailed
 from apps.ops.freezes import freeze
@@ -237,6 +239,31 @@ def test_a_new_table_of_a_migration_has_its_rights(made: Logins) -> None:
         assert ask("SELECT * FROM ops_new") == []
         with pytest.raises(ProgrammingError, match="permission denied"):
             ask("INSERT INTO ops_new VALUES (1)")
+
+
+def test_a_backup_is_taken_and_restored_by_the_owner_with_the_rights_of_today(
+    made: Logins, a_server: PostgresServer, ops_settings: OpsSettingsFactory, tmp_path: Path
+) -> None:
+    settings = ops_settings(backup_dir=tmp_path / "backups")
+    settings.backup_dir.mkdir()
+    by = {"requested_by": "ada", "media": False, "say": print}
+    with as_superuser(a_server) as superuser:
+        superuser.execute("GRANT ALL ON ops_freeze TO site_web")
+    with signed_in(made, OWNER):
+        Message.objects.create(name="Ada", text="Hello")
+        take(settings, reason="", release=None, **by)  # type: ignore[arg-type]
+        Message.objects.all().delete()
+        # The old release is still there, as the superuser.
+        with as_superuser(a_server) as old:
+            old.execute("SELECT 1")
+            restore(settings, find(settings, "latest"), safety=False, **by)  # type: ignore[arg-type]
+    with signed_in(made, WEB):
+        assert Message.objects.count() == 1
+        with pytest.raises(ProgrammingError, match=REFUSAL):
+            ask("DELETE FROM ops_freeze")
+    with as_superuser(a_server) as superuser, superuser.cursor() as cursor:
+        assert not_owned(cursor, made) == []
+        assert rights.missing(cursor, made) == []
 
 
 def test_the_history_is_prepared_by_its_owner(
