@@ -12,14 +12,9 @@ from pathlib import Path
 
 OWNER, WEB, OPS = "owner", "web", "ops"
 KINDS = (OWNER, WEB, OPS)
-# What a process is (ROLE, from the compose file or the deployment) tells which one it gets.
-KIND_OF: Mapping[str, str] = {
-    "web": WEB,
-    "worker": WEB,
-    "preflight": WEB,
-    "migrate": OWNER,
-    "utility": OPS,
-}
+# What a process is (ROLE, from the compose file or the deployment) tells which one it gets: all
+# others are the site's.
+KIND_OF: Mapping[str, str] = {"migrate": OWNER, "utility": OPS}
 FILE = "POSTGRES_PASSWORD"
 
 
@@ -56,9 +51,7 @@ class Logins:
         Where there is none yet (development; a server's first deployment with this release) it is
         the one that Postgres was made with.
         """
-        kind = KIND_OF.get(role)
-        given = self.of(kind) if kind else None
-        return given or {"USER": self.user, "PASSWORD": self.password}
+        return self.of(KIND_OF.get(role, WEB)) or {"USER": self.user, "PASSWORD": self.password}
 
     @property
     def are_kept_here(self) -> bool:

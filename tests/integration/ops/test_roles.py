@@ -340,7 +340,7 @@ def test_without_the_volumes_all_stays_as_it_is(
         ("preflight", "site_web"),
         ("migrate", "site_owner"),
         ("utility", "site_ops"),
-        ("test", "site"),
+        ("a service of the site's own", "site_web"),
     ],
 )
 def test_a_process_signs_in_as_its_role(made: Logins, role: str, user: str) -> None:
