@@ -54,7 +54,6 @@ FORBIDDEN = {
     "read a file": "SELECT pg_read_file('/etc/passwd')",
     "read a file as a large object": "SELECT lo_import('/etc/passwd')",
     "list a directory": "SELECT pg_ls_dir('/')",
-    "end a deployment's session": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE usename = 'site'",
+    "make Postgres read its configuration": "SELECT pg_reload_conf()",
     "change the configuration": "ALTER SYSTEM SET archive_command = 'id'",
 }
