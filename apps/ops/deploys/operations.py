@@ -13,6 +13,7 @@ from django.conf import settings as site
 from django.db import DatabaseError
 
 from apps.ops import freezes
+from apps.ops.backups.server import owner_alias
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import history, journal, pipeline, recovery, requests
 from apps.ops.deploys.context import Deploy, Options
@@ -212,6 +213,9 @@ def _wake_postgres(context: Deploy) -> None:
 def _prepare(context: Deploy) -> None:
     make_roles(context.settings, site.POSTGRES_LOGINS, say=context.say)
     history.prepare()
+    if owner_alias() == "default":
+        # The first time this process is still the superuser, and so is the owner of what it made.
+        make_roles(context.settings, site.POSTGRES_LOGINS, say=context.say)
 
 
 def _record_refusal(

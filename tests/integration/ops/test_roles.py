@@ -23,7 +23,8 @@ from pytest_django import DjangoDbBlocker, Settings
 from apps.home.models import Message
 from apps.ops.backups.restore import find, restore
 from apps.ops.backups.take import take
-from apps.ops.deploys import history, requests
+from apps.ops.deploys import history, operations, requests
+from apps.ops.deploys.context import Deploy
 from apps.ops.errors import StepFailed
 from apps.ops.freezes import freeze
 from apps.ops.models import Deployment, Release, Step
@@ -264,6 +265,21 @@ def test_a_backup_is_taken_and_restored_by_the_owner_with_the_rights_of_today(
     with as_superuser(a_server) as superuser, superuser.cursor() as cursor:
         assert not_owned(cursor, made) == []
         assert rights.missing(cursor, made) == []
+
+
+def test_on_an_empty_server_the_owner_gets_what_the_first_deployment_makes(
+    logins: Logins, deploy: Deploy, a_server: PostgresServer
+) -> None:
+    with as_superuser(a_server) as superuser, superuser.cursor() as cursor:
+        cursor.execute("DROP SCHEMA public CASCADE")
+        cursor.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+        operations._prepare(deploy)
+        assert not_owned(cursor, logins) == []
+        assert rights.missing(cursor, logins) == []
+    with signed_in(logins, OWNER):
+        call_command("migrate", verbosity=0)
+    with signed_in(logins, WEB):
+        Message.objects.create(name="Ada", text="Hello")
 
 
 def test_the_history_is_prepared_by_its_owner(
