@@ -3,14 +3,18 @@
 `.env.example` describes each variable; `NAME_FILE=/path` reads `NAME` from a file (Docker secrets).
 """
 
+import os
 from pathlib import Path
 
 import environ
 
 from apps.ops.conf import OpsSettings
+from apps.ops.roles.logins import OWNER, Logins
+from apps.ops.secret_files import forget_unwritten
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+forget_unwritten(os.environ)
 env = environ.FileAwareEnv()
 # On a laptop: in a container Compose has read it, and what is set already is left.
 env.read_env(BASE_DIR / ".env", parse_comments=True)
@@ -80,12 +84,18 @@ TEMPLATES = [
     },
 ]
 
+# Web and worker, operations and migrations sign in as roles of their own, once a deployment has
+# made them.
+POSTGRES_LOGINS = Logins(
+    env.str("POSTGRES_USER", default="site"),
+    env.str("POSTGRES_PASSWORD", default="").strip(),
+    OPS.secrets_dir,
+)
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": env.str("POSTGRES_DB", default="site"),
-        "USER": env.str("POSTGRES_USER", default="site"),
-        "PASSWORD": env.str("POSTGRES_PASSWORD", default="").strip(),
+        **POSTGRES_LOGINS.for_process(ROLE),
         "HOST": env.str("POSTGRES_HOST", default="postgres"),
         "PORT": env.int("POSTGRES_PORT", default=5432),
         "CONN_MAX_AGE": 60,
@@ -97,6 +107,9 @@ DATABASES = {
         },
     }
 }
+if ROLE == "utility" and (owner := POSTGRES_LOGINS.of(OWNER)):
+    # For what changes tables: `manage.py migrate --database owner`, backups and restores.
+    DATABASES["owner"] = {**DATABASES["default"], **owner}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="redis://redis:6379/0")

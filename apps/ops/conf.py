@@ -33,6 +33,7 @@ class OpsSettings:
     state_dir: Path = _env("OPS_STATE_DIR", Path("/var/lib/changeover"))
     edge_dir: Path = _env("OPS_EDGE_DIR", Path("/srv/edge"))
     static_dir: Path = _env("OPS_STATIC_DIR", Path("/srv/static"))
+    secrets_dir: Path = _env("OPS_SECRETS_DIR", Path("/run/secrets"))
     caddy_admin: Path = _env("OPS_CADDY_ADMIN", Path("/run/caddy/admin.sock"))
     probe_address: str = _env("OPS_PROBE_ADDRESS", "caddy:2020")
     site_host: str = _env("SITE_HOST", "localhost")

@@ -94,6 +94,10 @@ class ScratchStack:
         lines = [f"{k}={v}\n" for k, v in self._settings.items() if k not in skip]
         dotenv.write_text("".join(lines))
 
+    def setting(self, name: str) -> str:
+        """What `.env` has."""
+        return self._settings[name]
+
     def commit(self, message: str, change: Callable[[Path], None], *, branch: str = "main") -> str:
         """Change the project in a clone, commit it on top of the remote's main, push; its SHA."""
         run(["git", "fetch", "--quiet", "origin"], cwd=self.work)
@@ -207,6 +211,7 @@ def run(
     env: Mapping[str, str] | None = None,
     seconds: float = 60,
     check: bool = True,
+    stdin: str = "",
 ) -> Result:
     done = subprocess.run(
         argv,
@@ -216,7 +221,7 @@ def run(
         text=True,
         capture_output=True,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
     )
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")

@@ -30,6 +30,7 @@ from apps.ops.errors import OpsError, Refused, StepFailed
 from apps.ops.models import Backup
 from apps.ops.processes import ProgramFailed, Say, run
 from apps.ops.redact import first_line
+from apps.ops.roles import rights
 
 SWAP_SECONDS = 15.0
 LONGEST_NAME = 63
@@ -154,6 +155,9 @@ def restore(
             _create(fresh, name)
             _fill(settings, fresh, file.path, say)
             result.missing = _examine(settings, fresh, name if exists else None)
+            # The site may do in it what it may now, not what it might when the backup was taken.
+            with server.connect(fresh) as restored:
+                rights.apply(restored.cursor(), django_settings.POSTGRES_LOGINS)
             connections.close_all()
             before_swap()
             say(f"{fresh} takes the name {name}")
@@ -342,7 +346,10 @@ def _exists(database: str) -> bool:
 
 
 def _end_sessions(databases: tuple[str, ...], done: Event) -> None:
-    with suppress(psycopg.Error), server.connect() as postgres:
+    # Of a release from before the roles, too, which only another superuser may end.
+    logins = django_settings.POSTGRES_LOGINS
+    superuser = {"USER": logins.user, "PASSWORD": logins.password}
+    with suppress(psycopg.Error), server.as_role(superuser, beside=True) as postgres:
         # By number: the names change while this goes on.
         rows = postgres.execute(
             "SELECT oid FROM pg_database WHERE datname = ANY(%s)", [list(databases)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
 from apps.ops.dotenv import Changes, compare_values, parse, read_example
 from apps.ops.errors import OpsError
@@ -14,6 +16,8 @@ from apps.ops.stack.engine import Engine, Environment
 
 # Each colour, and each release, has its own.
 DIFFERENT_BY_DESIGN = frozenset({"COLOR", "RELEASE"})
+# What Compose itself reads of `.env`.
+_OF_COMPOSE = re.compile(r"\$\{(\w+)")
 
 
 def missing_variables(checkout: Checkout, release: str) -> list[str]:
@@ -22,6 +26,27 @@ def missing_variables(checkout: Checkout, release: str) -> list[str]:
     example = read_example(checkout.file(release, ".env.example") or "")
     dotenv = checkout.path / ".env"
     return example.missing(parse(dotenv.read_text() if dotenv.exists() else ""))
+
+
+def unreached(
+    checkout: Checkout, release: str, files: Iterable[str], given: Iterable[str]
+) -> list[str]:
+    """Variables of `.env` that neither web nor worker gets, and that are not for somebody else.
+
+    Args:
+        files: the release's compose files.
+        given: the names of the web's environment, as they declare it.
+    """
+    dotenv = checkout.path / ".env"
+    known = {name.removesuffix("_FILE") for name in given} | OpsSettings.variables().keys()
+    for file in files:
+        known |= set(_OF_COMPOSE.findall(checkout.file(release, file) or ""))
+    values = parse(dotenv.read_text() if dotenv.exists() else "").values
+    return sorted(
+        name
+        for name in values
+        if not name.startswith(("COMPOSE_", "OPS_")) and name.removesuffix("_FILE") not in known
+    )
 
 
 def with_changes(

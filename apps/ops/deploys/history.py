@@ -18,10 +18,11 @@ from types import MappingProxyType
 from typing import Any
 
 from django.core.management import call_command
-from django.db import DatabaseError, DataError, connection, transaction
+from django.db import DatabaseError, DataError, connection, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from apps.ops.backups.server import owner_alias
 from apps.ops.deploys.story import StepStory, Story
 from apps.ops.models import Deployment, Packages, Release, Step
 
@@ -44,10 +45,11 @@ def prepare() -> None:
     Raises:
         DatabaseError: Postgres does not answer, or refuses.
     """
-    executor = MigrationExecutor(connection)
+    owner = owner_alias()
+    executor = MigrationExecutor(connections[owner])
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "ops"]
     if executor.migration_plan(targets):
-        call_command("migrate", "ops", interactive=False, verbosity=0)
+        call_command("migrate", "ops", database=owner, interactive=False, verbosity=0)
 
 
 def close_interrupted() -> int:

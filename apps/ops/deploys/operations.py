@@ -8,9 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 
+import psycopg
+from django.conf import settings as site
 from django.db import DatabaseError
 
 from apps.ops import freezes
+from apps.ops.backups.server import owner_alias
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import history, journal, pipeline, recovery, requests
 from apps.ops.deploys.context import Deploy, Options
@@ -24,10 +27,12 @@ from apps.ops.errors import Busy, Cancelled, Frozen, OpsError, StepFailed
 from apps.ops.interrupts import cancellable
 from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
+from apps.ops.roles.make import make as make_roles
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
 AS_USUAL = Options()
+DATABASE_PROBLEMS = (DatabaseError, psycopg.Error)
 NOUNS = {"deploy": "deployment", "rollback": "rollback"}
 
 
@@ -183,26 +188,34 @@ def _verb(kind: str) -> str:
 
 
 def _wake_postgres(context: Deploy) -> None:
-    """The history's tables; on an empty server Postgres is brought up for them."""
+    """The roles and the history's tables; on an empty server Postgres is brought up for them."""
     try:
-        history.prepare()
+        _prepare(context)
         return
-    except DatabaseError:
+    except DATABASE_PROBLEMS:
         pass
     try:
         context.compose().ensure(["postgres"], say=context.say)
-        history.prepare()
+        _prepare(context)
     except OpsError as error:
         raise StepFailed(
             "Postgres does not answer and could not be started, so nothing can be recorded.",
             output=error.output,
             next="docker compose ps --all postgres   # then: docker compose logs postgres",
         ) from error
-    except DatabaseError as error:
+    except DATABASE_PROBLEMS as error:
         raise StepFailed(
             f"Postgres runs and does not let us in: {str(error).strip()}",
             next="compare POSTGRES_* in .env with what the database was created with",
         ) from error
+
+
+def _prepare(context: Deploy) -> None:
+    make_roles(context.settings, site.POSTGRES_LOGINS, say=context.say)
+    history.prepare()
+    if owner_alias() == "default":
+        # The first time this process is still the superuser, and so is the owner of what it made.
+        make_roles(context.settings, site.POSTGRES_LOGINS, say=context.say)
 
 
 def _record_refusal(

@@ -100,17 +100,22 @@ class Compose:
         labels: Mapping[str, str],
         seconds: float,
         say: Say,
+        volumes: Sequence[str] = (),
         merge_stderr: bool = True,
     ) -> str:
         """Run a one-off container in a service's place: its image, environment and volumes.
 
         It gets no network alias, so that no visitor's request can reach it.
 
+        Args:
+            volumes: more of them, each as `--volume` takes it.
+
         Returns:
             Its output.
         """
         flags = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
         flags += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+        flags += [part for volume in volumes for part in ("--volume", volume)]
         return self._run(
             ["run", "--rm", "--no-deps", "--no-TTY", *flags, service, *argv],
             seconds=seconds,

@@ -24,7 +24,7 @@ from tests.servers import HUNG_SECONDS, PostgresServer, RedisServer, free_port
 NAMES = (
     *("docker", "service-postgres", "service-redis", "service-caddy", "service-django-a"),
     *("service-django-b", "service-django-q", "service-utility", "front-door", "standby"),
-    *("postgres", "redis", "workers", "disk", "memory", "certificate", "backups", "clock"),
+    *("postgres", "roles", "redis", "workers", "disk", "memory", "certificate", "backups", "clock"),
     *("supervisor", "cron", "checkout"),
 )
 ASKS_ITSELF = ("docker", "front-door", "postgres", "redis", "certificate", "supervisor")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.ops.deploys.environment import changed_names, missing_variables
+from apps.ops.deploys.environment import changed_names, missing_variables, unreached
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Environment
 
@@ -68,3 +68,16 @@ def test_what_the_image_has_and_what_differs_by_design_is_no_change() -> None:
 
 def test_an_environment_does_not_show_its_values_in_a_traceback() -> None:
     assert repr(LIVE) == "Environment()"
+
+
+def test_variables_that_neither_web_nor_worker_gets_are_told_by_name(git: Git) -> None:
+    git.push("Compose", {"compose.prod.yml": "ports: ${HTTP_BIND:-80}"})
+    git.on_server("pull", "--quiet")
+    (git.checkout / ".env").write_text(
+        "HTTP_BIND=80\nCOMPOSE_FILE=x\nOPS_BRANCH=main\nSHOP=1\nSTRIPE_KEY=x\nCURRENCY=EUR\n"
+        "EMAIL_URL_FILE=/run/own\n"
+    )
+    checkout = Checkout(git.checkout, remote="origin", branch="main")
+    given = {"CURRENCY", "EMAIL_URL_FILE"}
+
+    assert unreached(checkout, "HEAD", ["compose.prod.yml"], given) == ["SHOP", "STRIPE_KEY"]

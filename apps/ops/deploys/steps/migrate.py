@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings as site
+
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import ProgramFailed
+from apps.ops.roles.logins import OWNER
+from apps.ops.secret_files import DIRECTORY
 
 
 class Migrate(Step):
@@ -19,7 +23,8 @@ class Migrate(Step):
 
     def run(self, deploy: Deploy) -> str:
         todo = planned(deploy, "before")
-        if not todo:
+        rights = (deploy.intended("preflight") or {}).get("rights", 0)
+        if not todo and not rights:
             return "nothing to apply"
         names = [migration["name"] for migration in todo]
         contract = any(migration["kind"] == "contract" for migration in todo)
@@ -29,11 +34,13 @@ class Migrate(Step):
             run_in_new_image(deploy, ["before", *first])
         except ProgramFailed as error:
             raise StepFailed(
-                f"The migrations failed ({len(names)} were to be applied, from {names[0]} on).",
+                f"The migrations failed ({len(names)} were to be applied, from {names[0]} on)."
+                if names
+                else "The database's rights could not be changed.",
                 output=error.output,
                 next="manage.py showmigrations   # what is applied; the last line above says why",
             ) from error
-        return f"{len(names)} applied"
+        return f"{len(names)} applied" + (f", {rights} rights changed" if rights else "")
 
     def undo(self, deploy: Deploy) -> bool:
         """Contract migrations are reversed, for the release that goes on serving needs what they
@@ -83,7 +90,15 @@ def run_in_new_image(deploy: Deploy, arguments: list[str]) -> None:
         # A migration whose client was ended must end, too: without being told to look, Postgres
         # goes on to the end of the statement and holds its locks for as long.
         env={"ROLE": "migrate", "PGOPTIONS": "-c client_connection_check_interval=2s"},
+        volumes=owners_secrets(deploy),
         labels={"changeover.deployment": deploy.uid},
         seconds=deploy.settings.migrate_seconds,
         say=deploy.say,
     )
+
+
+def owners_secrets(deploy: Deploy) -> list[str]:
+    """What lets a one-off container in a colour's place sign in as the tables' owner."""
+    if not site.POSTGRES_LOGINS.are_kept_here:
+        return []
+    return [f"{deploy.settings.project}_secrets-owner:{DIRECTORY / OWNER}:ro"]

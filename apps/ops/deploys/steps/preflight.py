@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from apps.ops.deploys import standby
 from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.environment import unreached
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
 from apps.ops.redact import Redactor
 from apps.ops.schema import words
+from apps.ops.secret_files import write_all
 
 BASE_SERVICES = ("postgres", "redis", "caddy")
 CHECK_SECONDS = 60.0
@@ -32,6 +35,14 @@ class Preflight(Step):
                 next="docker compose config --quiet   # in a clone of it, with this .env",
             ) from error
         self._bring_up_what_is_down(deploy)
+        given = compose.environment(plan.candidate.service)
+        if names := write_all(given, os.environ, directory=settings.secrets_dir):
+            deploy.say(f"written for web and worker: {', '.join(names)}")
+        if lost := unreached(deploy.checkout, plan.commit.sha, settings.compose_files, given):
+            deploy.note(
+                f"Neither web nor worker gets {', '.join(lost)} of .env: "
+                "name what they need under x-site in compose.prod.yml."
+            )
 
         # From here on the idle colour's name means the new image.
         tag = plan.candidate.value
@@ -41,7 +52,9 @@ class Preflight(Step):
         with standby.giving_way(deploy, step=self.name):
             report = self._ask(deploy)
         migrations = report["migrations"]
-        deploy.intend("preflight", migrations=migrations, known=report["known"])
+        # A release from before the roles says nothing of them.
+        rights = len(report.get("rights", ()))
+        deploy.intend("preflight", migrations=migrations, known=report["known"], rights=rights)
         for warning in report["warnings"]:
             deploy.say(f"warning: {warning}")
         if errors := report["errors"]:

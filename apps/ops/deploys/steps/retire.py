@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from django.conf import settings as site
+
+from apps.ops.colors import Color
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.drain import drain
 from apps.ops.deploys.guard import require_idle
@@ -22,7 +25,7 @@ class Retire(Step):
             drained = drain(deploy, old)
             summary = f"{old} {drained}"
             require_idle(deploy, old)
-            if settings.keep_standby:
+            if settings.keep_standby and not _is_superuser(deploy, old):
                 deploy.engine.share_cpu(old.service, STANDBY_CPU_SHARES)
                 summary += ", kept as standby"
             else:
@@ -43,3 +46,10 @@ class Retire(Step):
         again = deploy.intended(self.name) is not None
         deploy.intend(self.name, checkout=release)
         deploy.checkout.move_to(release, again=again)
+
+
+def _is_superuser(deploy: Deploy, old: Color) -> bool:
+    """Whether it was made before the database had roles: who breaks into the new colour breaks into
+    a standby like that as well, and is Postgres' superuser there."""
+    given = deploy.engine.environment(old.service) if site.POSTGRES_LOGINS.are_kept_here else None
+    return bool(given and given.values.get("POSTGRES_PASSWORD"))

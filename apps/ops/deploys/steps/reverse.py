@@ -4,6 +4,7 @@ from apps.ops.backups.take import take
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.choose import Choose
+from apps.ops.deploys.steps.migrate import owners_secrets
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
 from apps.ops.requester import Requester
@@ -44,6 +45,7 @@ class Reverse(Step):
                 deploy.plan.live.service,
                 ["python", "manage.py", "apply_migrations", *arguments],
                 env={"ROLE": "migrate", "PGOPTIONS": "-c client_connection_check_interval=2s"},
+                volumes=owners_secrets(deploy),
                 labels={"changeover.deployment": deploy.uid},
                 seconds=deploy.settings.migrate_seconds,
                 say=deploy.say,

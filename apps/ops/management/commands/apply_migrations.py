@@ -4,10 +4,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from apps.ops.errors import OpsError
 from apps.ops.redact import Redactor
+from apps.ops.roles import rights
 from apps.ops.schema.apply import apply, reverse
 from apps.ops.schema.plan import Phase
 
@@ -44,6 +45,10 @@ class Command(BaseCommand):
             else:
                 phase: Phase = "after" if act == "after" else "before"
                 apply(phase, settings=settings.OPS, say=say, first=options["first"])
+            # Without a migration, too: what the site may do is the release's to say.
+            with connection.cursor() as cursor:
+                for statement in rights.apply(cursor, settings.POSTGRES_LOGINS):
+                    say(statement)
         except OpsError as error:
             Redactor.from_environment().clean_error(error)
             raise CommandError(error.found, returncode=error.exit_code) from error

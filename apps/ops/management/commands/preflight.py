@@ -6,7 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
 
+from apps.ops.roles import rights
 from apps.ops.schema.plan import report
 
 
@@ -31,5 +33,11 @@ class Command(BaseCommand):
             "errors": [str(message) for message in found if message.is_serious()],
             "warnings": [str(m) for m in found if m.level >= checks.WARNING and not m.is_serious()],
             **report(large=settings.OPS.large_table_rows, first=first).as_dict(),
+            "rights": _rights(),
         }
         self.stdout.write(json.dumps(answer))
+
+
+def _rights() -> list[str]:
+    with connection.cursor() as cursor:
+        return rights.missing(cursor, settings.POSTGRES_LOGINS)

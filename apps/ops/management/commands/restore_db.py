@@ -109,7 +109,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"The old one is kept as {done.kept_as}. When it is not needed any more:\n"
                 f"docker compose exec postgres dropdb --username "
-                f"{settings.DATABASES['default']['USER']} {done.kept_as}"
+                f"{settings.POSTGRES_LOGINS.user} {done.kept_as}"
             )
         if done.media_kept_in:
             self.stdout.write(
