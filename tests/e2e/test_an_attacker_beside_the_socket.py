@@ -49,9 +49,9 @@ sql('''CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 sql('''CREATE TRIGGER evil BEFORE INSERT OR UPDATE ON django_q_task
     FOR EACH ROW EXECUTE FUNCTION evil()''')
 sql('''INSERT INTO django_q_task (id, name, func, args, kwargs, result, started, stopped, success,
-    attempt_count) SELECT n, n, 'apps.ops.canary.answer', EVIL, EVIL, EVIL, now() - age, now() - age,
-    n = 'new', 1 FROM (VALUES ('new', interval '0'), ('old', interval '1 year'),
-    ('failed', interval '0')) AS rows (n, age)''')
+    attempt_count) SELECT name, name, 'apps.ops.canary.answer', EVIL, EVIL, EVIL, now() - age,
+    now() - age, name = 'new', 1 FROM (VALUES ('new', interval '0'), ('old', interval '1 year'),
+    ('failed', interval '0')) AS rows (name, age)''')
 sql("UPDATE django_q_task SET args = EVIL, kwargs = EVIL, result = EVIL")
 sql("UPDATE django_session SET session_data = EVIL")
 sql("UPDATE ops_canary SET release = left(EVIL, 40), answered_at = now()")
