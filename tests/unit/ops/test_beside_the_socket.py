@@ -63,26 +63,45 @@ def test_of_the_cache_numbers_are_read_and_nothing_else() -> None:
         NoPickles().loads(pickle.dumps("text"))
 
 
-def test_the_settings_give_the_cache_beside_the_socket_no_pickles() -> None:
+def python(code: str, settings: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("role", "serializer"),
+    [("utility", "apps.ops.beside_the_socket.NoPickles"), ("web", "None")],
+)
+def test_the_settings_give_the_cache_beside_the_socket_no_pickles(
+    role: str, serializer: str
+) -> None:
     code = (
         "from django.conf import settings\n"
         "print(settings.CACHES['default']['OPTIONS'].get('serializer'))"
     )
-    for role, expected in (
-        ("utility", "apps.ops.beside_the_socket.NoPickles"),
-        ("web", "None"),
-    ):
-        said = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "ROLE": role,
-                "DOCKER_HOST": SOCKET,
-                "DJANGO_SETTINGS_MODULE": "config.settings",
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert said.stdout.strip() == expected
+    assert python(code, "config.settings", ROLE=role, DOCKER_HOST=SOCKET) == serializer
+
+
+IMPORTED = """
+import importlib, pkgutil, sys, django
+django.setup()
+from apps.ops.management import commands
+for command in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"{commands.__name__}.{command.name}")
+print(*sorted(name for name in sys.modules if name in ("apps.home", "config.urls")))
+"""
+
+
+def test_the_agent_and_the_ops_commands_that_it_starts_import_nothing_of_the_site() -> None:
+    assert python(IMPORTED, "config.utility", ROLE="utility") == ""
+    # With checks of the site's there is no way around its code.
+    checks = {"OPS_HEALTH_CHECKS": "apps.home.checks.look"}
+    assert python(IMPORTED, "config.utility", ROLE="utility", **checks) == "apps.home"
+    assert "agent, --settings, config.utility]" in (ROOT / "compose.prod.yml").read_text()
