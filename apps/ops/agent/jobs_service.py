@@ -31,7 +31,7 @@ class JobsService:
         self._release = release
         self._engine = Engine(settings.project)
         self._not_before = 0.0
-        self._done = False
+        self._renewed = self._done = False
 
     def look(self) -> None:
         """Let the service follow, as soon as it can.
@@ -50,13 +50,16 @@ class JobsService:
             # One of before the two were apart may have a job of the site in its hands.
             self._not_before = 0.0
             return
-        if found.old or not found.running:
+        # Asked to end once: the second time would cut its jobs short.
+        if not self._renewed and (found.old or not found.running):
             settings = self._settings
             files = tuple(settings.checkout / file for file in settings.compose_files)
             compose = Compose(settings.project, settings.checkout, files)
             found.renew(self._engine, compose, say=lambda line: logger.debug("%s", line))
             logger.info("the jobs service runs %s", self._release[:12])
-        self._done = True
+            self._renewed = True
+        # What has ended is removed at the next look: after a reboot it would come back.
+        self._done = not found.old
 
     def _an_older_agent_runs(self) -> bool:
         return bool(followers(self._engine, AGENT, image=self._engine.image_id(AGENT)).old)

@@ -14,6 +14,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.processes import ProgramFailed
 from apps.ops.stack.engine import Engine
 from tests.conftest import OpsSettingsFactory
+from tests.servers import wait_until
 
 SERVICE = """
   {name}:
@@ -67,7 +68,10 @@ def site(ops_settings: OpsSettingsFactory) -> Iterator[Site]:
         site.engine.untag(tag)
 
 
-def test_it_follows_the_agent_and_not_a_deployment_on_its_way(site: Site) -> None:
+def test_it_follows_the_agent_and_not_a_deployment_on_its_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_service, "AGAIN_SECONDS", 0.0)
     first = JobsService(site.settings, release="one")
     first.look()
     assert site.jobs() == ["one"]
@@ -78,10 +82,15 @@ def test_it_follows_the_agent_and_not_a_deployment_on_its_way(site: Site) -> Non
     JobsService(site.settings, release="one").look()
     assert site.jobs() == ["one"]
 
-    JobsService(site.settings, release="two").look()
+    second = JobsService(site.settings, release="two")
+    second.look()
     assert "two" in site.jobs()
-    JobsService(site.settings, release="two").look()
-    assert site.jobs() == ["two"]
+
+    def only_the_new_one_is_there() -> bool:
+        second.look()
+        return [s.release for s in site.engine.services("jobs")] == ["two"]
+
+    wait_until(only_the_new_one_is_there)
 
 
 def test_it_waits_for_an_agent_of_before_it_which_runs_the_sites_jobs(site: Site) -> None:
