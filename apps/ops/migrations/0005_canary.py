@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ops", "0003_the_week"),
+        ("ops", "0004_packages"),
     ]
 
     operations = [
