@@ -183,4 +183,4 @@ def test_the_projects_own_crontab_is_good_and_has_the_jobs_that_every_site_needs
 
     assert not found.problems
     verbs = {j.argv[2] for j in found.jobs}
-    assert verbs == {"check_health", "canary", "backup_db", "clean_up"}
+    assert verbs == {"check_health", "canary", "backup_db", "clean_up", "check_updates"}
