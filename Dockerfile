@@ -6,7 +6,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
 # A number that a host's users do not have: files on volumes belong to nobody else.
 RUN groupadd --gid 10001 app \
     && useradd --uid 10001 --gid app --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app \
-    && install -d -o app -g app /srv/media \
+    && install -d -o app -g app /srv/media /var/lib/jobs \
     && install -d /srv/static /srv/edge /var/lib/changeover /var/backups/changeover /app
 WORKDIR /app
 COPY requirements/base.txt requirements/base.txt

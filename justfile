@@ -103,17 +103,21 @@ logs *services:
 # A Python shell with the models.
 [group('development')]
 console:
-    docker compose run --rm utility python manage.py shell
+    docker compose run --rm manage python manage.py shell
 
-# A shell in the utility container.
+# A shell in a container of the site's.
 [group('development')]
 shell:
-    docker compose run --rm utility bash
+    docker compose run --rm manage bash
 
 # Any management command: just manage makemigrations
 [group('development')]
 manage *arguments:
-    {{ utility }} "$@"
+    #!/bin/sh
+    # Only the ops commands run beside Docker's socket.
+    service=manage
+    [ ! -e "apps/ops/management/commands/${1:-}.py" ] || service=utility
+    exec docker compose run --rm "$service" python manage.py "$@"
 
 # Serve the docs alone, with live reload, on http://localhost:8001.
 [group('development')]

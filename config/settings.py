@@ -8,6 +8,7 @@ from pathlib import Path
 
 import environ
 
+from apps.ops import beside_the_socket
 from apps.ops.conf import OpsSettings
 from apps.ops.roles.logins import OWNER, Logins
 from apps.ops.secret_files import forget_unwritten
@@ -121,6 +122,9 @@ CACHES = {
         "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
     }
 }
+if beside_the_socket.is_here():
+    # What is in there are pickles that the web can write.
+    CACHES["default"]["OPTIONS"]["serializer"] = "apps.ops.beside_the_socket.NoPickles"
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 Q_CLUSTER = {

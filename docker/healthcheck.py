@@ -40,7 +40,7 @@ def _command(process: Path) -> bytes:
         return b""
 
 
-CHECKS = {"worker": workers_run, "utility": agent_beats}
+CHECKS = {"worker": workers_run, "utility": agent_beats, "jobs": agent_beats}
 
 try:
     healthy = CHECKS.get(os.environ.get("ROLE", ""), web_answers)()

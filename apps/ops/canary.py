@@ -1,50 +1,74 @@
-"""A task that says which release ran it: that a worker runs does not tell that tasks come back."""
+"""A task that says which release ran it: that a worker runs does not tell that tasks come back.
+
+The worker answers in a row of plain columns. Whoever waits holds Docker's socket and must not read
+what django-q2 keeps of a task: arguments and results are pickles, which the web can write.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
 from django.conf import settings
 from django.db.utils import Error as DatabaseProblem
+from django.utils import timezone
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.orm import ORM
 from django_q.models import OrmQ, Task
 from django_q.tasks import async_task
 
+from apps.ops import models
 from apps.ops.broker import FirstInFirstOut
 from apps.ops.errors import StepFailed
 from apps.ops.redact import first_line
 
 # By name, because the release that queues it is not the one that runs it.
 ANSWER = "apps.ops.canary.answer"
+# In the image of each release whose worker answers in a row.
+ROW_SOURCE = "apps/ops/models/canary.py"
 # When it pretends to have been queued: before everything that waits.
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 LOOK_SECONDS = 0.1
+# A row that is older was left by somebody who was killed.
+LEFT = timedelta(days=1)
 LOGS = "docker compose logs django-q"
+_RELEASE = re.compile(r"[0-9a-f]{40}|unreleased")
 
 
 class Lost(StepFailed):
     """The canary did not come back in time."""
 
 
-class Unknown(StepFailed):
-    """It came back from a release that has no canary yet."""
+class Failed(StepFailed):
+    """The worker took it and it failed there, as it does in a release that answers otherwise."""
 
 
-def answer() -> str:
-    """The task itself: the release of the worker that runs it."""
-    return str(settings.RELEASE)
+def answer(uid: str = "") -> str:
+    """The task itself: the release of the worker that runs it.
+
+    Args:
+        uid: of the row that is answered; none from a deployer of before there were rows, which
+            reads what is returned.
+    """
+    release = str(settings.RELEASE)
+    models.Canary.objects.filter(uid=uid, answered_at=None).update(
+        release=release[:40], answered_at=timezone.now()
+    )
+    return release
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """`task` is the id of its result, `row` its place in the queue (None: not in the database)."""
+    """`uid` is of its row, `task` of what django-q2 keeps of one that failed, `place` is its number
+    in the queue (None: not in the database)."""
 
+    uid: str
     task: str
-    row: int | None
+    place: int | None
 
 
 def send() -> Canary:
@@ -53,23 +77,28 @@ def send() -> Canary:
     Raises:
         StepFailed: the database does not answer.
     """
+    uid = secrets.token_hex(16)
     try:
+        models.Canary.objects.filter(sent_at__lt=timezone.now() - LEFT).delete()
+        models.Canary.objects.create(uid=uid)
         broker: Broker = get_broker()
         if isinstance(broker, ORM):
             broker = _AtTheFront(broker.list_key)
         task = async_task(
             ANSWER,
+            uid,
             task_name="canary",
-            # Its result must be a row, whatever the project does with its own.
-            q_options={"broker": broker, "save": True, "cached": False, "ack_failure": True},
+            # One that fails is kept all the same, and tells us so.
+            q_options={"broker": broker, "save": False, "cached": False, "ack_failure": True},
         )
     except DatabaseProblem as error:
         raise _away(error) from error
-    return Canary(task, broker.row if isinstance(broker, _AtTheFront) else None)
+    return Canary(uid, task, broker.row if isinstance(broker, _AtTheFront) else None)
 
 
 def wait(canary: Canary, *, seconds: float, look: Callable[[], object] = lambda: None) -> str:
-    """The release that ran it. What is left of it is deleted, also when it never comes back.
+    """The release that says that it ran it: 40 hexadecimal digits, or `unreleased`. What is left of
+    it is deleted, also when it never comes back.
 
     Args:
         seconds: how long it may take from now.
@@ -77,15 +106,17 @@ def wait(canary: Canary, *, seconds: float, look: Callable[[], object] = lambda:
 
     Raises:
         Lost: it did not come back in time.
-        Unknown: the release that ran it has no such task.
-        StepFailed: it failed in another way, or the database does not answer.
+        Failed: it failed in the worker.
+        StepFailed: the answer is none, or the database does not answer.
     """
     try:
         try:
-            return _result(_finished(canary, seconds, look))
+            return _answered(canary, seconds, look)
         finally:
-            OrmQ.objects.filter(pk=canary.row).delete()
-            Task.objects.filter(id=canary.task).delete()
+            OrmQ.objects.filter(pk=canary.place).delete()
+            # Nothing but its number is read, whoever wants to be told of what is deleted.
+            Task.objects.filter(id=canary.task).only("pk").delete()
+            models.Canary.objects.filter(uid=canary.uid).delete()
     except DatabaseProblem as error:
         raise _away(error) from error
 
@@ -109,9 +140,13 @@ class _AtTheFront(FirstInFirstOut):
         return int(row.pk)
 
 
-def _finished(canary: Canary, seconds: float, look: Callable[[], object]) -> Task:
+def _answered(canary: Canary, seconds: float, look: Callable[[], object]) -> str:
     deadline = monotonic() + seconds
-    while (task := Task.objects.filter(id=canary.task).first()) is None:
+    answer = models.Canary.objects.filter(uid=canary.uid).exclude(answered_at=None)
+    failed = Task.objects.filter(id=canary.task, success=False)
+    while (release := answer.values_list("release", flat=True).first()) is None:
+        if failed.exists():
+            raise Failed("A canary task failed in the worker.", next=f"{LOGS}   # says why")
         look()
         if monotonic() > deadline:
             raise Lost(
@@ -119,17 +154,10 @@ def _finished(canary: Canary, seconds: float, look: Callable[[], object]) -> Tas
                 next=f"{LOGS}   # it is stuck, or its tasks are slow: raise OPS_CANARY_SECONDS",
             )
         sleep(LOOK_SECONDS)
-    return task
-
-
-def _result(task: Task) -> str:
-    result = str(task.result)
-    if task.success:
-        return result
-    # django-q2's words for a function that it cannot import.
-    if f"Function {ANSWER} is not defined" in result:
-        raise Unknown("The worker's release has no canary task.", next=LOGS)
-    raise StepFailed("A canary task failed in the worker.", output=result, next=LOGS)
+    # Whoever has the site's database can answer, with whatever fits into the column.
+    if not _RELEASE.fullmatch(release):
+        raise StepFailed("A canary task came back with what names no release.", next=LOGS)
+    return str(release)
 
 
 def _away(error: Exception) -> StepFailed:

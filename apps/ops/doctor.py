@@ -224,7 +224,7 @@ def _suspects(findings: Sequence[Finding], live: Color) -> Iterator[str]:
         "front-door": ("caddy", live.service),
         "certificate": ("caddy",),
         "standby": (live.other.service,),
-        "cron": ("utility",),
+        "cron": ("utility", "jobs"),
     }
     for finding in findings:
         if finding.result.status is Status.BAD:

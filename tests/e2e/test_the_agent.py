@@ -51,6 +51,29 @@ def test_the_agent_follows_the_release(stack: ScratchStack, scene: Scene) -> Non
     assert (agent.release, agent.status) == (sha, "running")
 
 
+def test_the_sites_jobs_follow_too_and_have_neither_the_socket_nor_the_checkout(
+    stack: ScratchStack, scene: Scene
+) -> None:
+    engine, live = Engine(stack.project), stack.status()["front_door"]["release"]
+    until(lambda: [s.release for s in engine.services("jobs") if s.running] == [live], "followed")
+
+    seen = """
+        id -u
+        [ ! -e /var/run/docker.sock ] && [ ! -e .env ] && [ ! -e "$0" ] && echo without
+        touch /app/x || touch /var/lib/jobs/x /srv/media/x && rm /var/lib/jobs/x /srv/media/x
+        grep CapEff /proc/self/status
+    """
+    [service] = engine.services("jobs")
+    jobs = run(["docker", "exec", service.container, "sh", "-c", seen, str(stack.site)])
+    assert jobs.output.split() == ["10001", "without", "CapEff:", "0000000000000000"]
+    said = stack.compose(
+        *("run", "--rm", "-T", "manage", "python", "manage.py", "shell", "--no-imports", "-c"),
+        "import os; from apps.home.models import Message; Message.objects.count();"
+        "print(os.getuid(), os.path.exists('/var/run/docker.sock'))",
+    )
+    assert said.output.splitlines()[-1] == "10001 False"
+
+
 def test_what_is_asked_for_in_the_admin_is_done_once_by_the_agent(
     stack: ScratchStack, scene: Scene
 ) -> None:

@@ -1,4 +1,7 @@
-"""The agent: what the utility service does all day.
+"""The agent: what the utility service does all day, and the jobs service.
+
+The one beside Docker's socket runs the crontab's lines of ops commands, starts what is asked for in
+the admin and recovers what was killed. The other one runs the site's lines, and nothing else.
 
 The loop runs the crontab and beats, and waits for nobody. What needs Postgres or Docker is done in
 threads of its own, because either can hang.
@@ -22,6 +25,7 @@ from django.db import Error, connection, connections
 from apps.ops.agent import crontab
 from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
+from apps.ops.agent.jobs_service import JobsService
 from apps.ops.agent.requests import Requests
 from apps.ops.agent.runs import Runs
 from apps.ops.conf import OpsSettings
@@ -40,6 +44,7 @@ RECOVER_AT_MOST_SECONDS = 900.0
 STOP_SECONDS = 270.0
 LAST_WORD_SECONDS = 5.0
 RECOVER = "manage.py recover"
+JOBS = "jobs"
 
 
 class Agent:
@@ -47,6 +52,8 @@ class Agent:
 
     Args:
         root: the project: where jobs run, and what the crontab's path is relative to.
+        role: `utility` has the socket and runs the ops commands of the crontab, `jobs` runs the
+            others; one in no container of the stack runs all of them.
         stop_seconds: how long jobs may go on after SIGTERM.
     """
 
@@ -55,13 +62,15 @@ class Agent:
         settings: OpsSettings,
         *,
         root: Path,
+        role: str = "",
         command: tuple[str, ...] = ("python", "manage.py"),
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._settings = settings
         self._root = root
         self._stop_seconds = stop_seconds
-        self._runs = Runs(settings.state_dir)
+        self._role = role
+        self._runs = Runs(settings.state_dir, mine=self._runs_here)
         self._jobs = Jobs(self._runs, cwd=root)
         self._requests = Requests(settings, command=command)
         self._crontab = crontab_path(settings, root)
@@ -84,13 +93,18 @@ class Agent:
         connections.settings["default"]["OPTIONS"] |= {"tcp_user_timeout": 10_000}
         logger.info("the agent runs in %s", AGENT)
         writer = self._thread("history", self._runs.bring_in)
-        self._thread("requests", self._look())
+        if self._role != JOBS:
+            self._thread("requests", self._look())
+        if self._role == "utility":
+            service = JobsService(self._settings, release=site.RELEASE)
+            self._thread("the jobs service", service.look)
         while not self._stop_signals:
             self._beat()
             self._load()
             self._jobs.tick(datetime.now(UTC))
             self._jobs.poll()
-            self._recover()
+            if self._role != JOBS:
+                self._recover()
             self._woken.wait(TURN_SECONDS)
         self._wind_down()
         self._ended.set()
@@ -133,8 +147,14 @@ class Agent:
         found = read_crontab(self._settings, self._root)
         for problem in found.problems:
             logger.error("%s: %s; the other lines count", self._crontab, problem)
-        logger.info("%s: %d jobs", self._crontab, len(found.jobs))
-        self._jobs.use(found.jobs)
+        mine = tuple(job for job in found.jobs if self._runs_here(job.command))
+        logger.info("%s: %d of %d jobs run here", self._crontab, len(mine), len(found.jobs))
+        self._jobs.use(mine)
+
+    def _runs_here(self, command: str) -> bool:
+        return self._role not in ("utility", JOBS) or crontab.is_own(command) != (
+            self._role == JOBS
+        )
 
     def _recover(self) -> None:
         """Have what a dead deployment left put in order, by a child: it takes its time."""
@@ -195,7 +215,7 @@ class Agent:
             while True:
                 last = self._ended.wait(LOOK_SECONDS)
                 try:
-                    # Requests are not taken any more when it stops.
+                    # Nothing is started any more when it stops.
                     if name == "history" or not self._stop_signals:
                         act()
                     said = ""
@@ -225,11 +245,22 @@ def read_crontab(settings: OpsSettings, root: Path) -> crontab.Crontab:
     )
 
 
+def service_of(job: crontab.Job) -> str:
+    """The service that runs it."""
+    return "utility" if job.is_own else JOBS
+
+
 def described(found: crontab.Crontab) -> dict[str, object]:
     """What is due when next, and what does not count."""
     now = datetime.now(UTC)
     jobs = []
     for job in found.jobs:
         due = job.next(now)
-        jobs.append({"job": job.command, "next": due.isoformat() if due else None})
+        jobs.append(
+            {
+                "job": job.command,
+                "service": service_of(job),
+                "next": due.isoformat() if due else None,
+            }
+        )
     return {"jobs": jobs, "problems": [str(problem) for problem in found.problems]}

@@ -8,16 +8,22 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from django.core.management import find_commands
+
+from apps import ops
 
 FIELDS = 5
 _ASSIGNMENT = re.compile(r"(\w+)\s*=\s*(.*)")
 # A job that was due more often than that while nobody was there is not counted to the end.
 MOST = 10_000
 MAX_COMMAND = 200  # As its row has room for.
+# With these, Django's command line runs code of anybody's choice.
+_ANYBODYS_CODE = ("--settings", "--pythonpath")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,12 @@ class Job:
         words = shlex.split(self.command)
         return [sys.executable, *words] if words[0] == "manage.py" else words
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of the ops commands, which need Docker's socket, the state or the
+        backups. All others are the site's."""
+        return is_own(self.command)
+
     def due(self, after: datetime, until: datetime) -> list[tuple[datetime, float]]:
         """When it was due in between, oldest first, each with its deadline in seconds.
 
@@ -82,6 +94,22 @@ class Job:
         """When it is due next; None when it is not within decades."""
         nexts = (next(line.after(after), None) for line in self.lines)
         return min(filter(None, nexts), default=None)
+
+
+def is_own(command: str) -> bool:
+    """As `Job.is_own`."""
+    words = shlex.split(command)
+    return (
+        words[0] == "manage.py"
+        and words[1:2] != []
+        and words[1] in _own_commands()
+        and not any(word.startswith(_ANYBODYS_CODE) for word in words)
+    )
+
+
+@cache
+def _own_commands() -> frozenset[str]:
+    return frozenset(find_commands(str(Path(ops.__path__[0], "management"))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -45,11 +45,15 @@ class Run:
 class Runs:
     """The files of one state directory, which every agent on it shares.
 
+    Args:
+        mine: which commands are run by these agents; the rows of others are theirs to close.
+
     Raises (every method):
         OSError: the disk is full, or the volume is not there.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, mine: Callable[[str], bool] = lambda job: True) -> None:
+        self._mine = mine
         self.directory = state_dir / DIRECTORY
         self._jobs = self.directory / "jobs"
         self._runs = self.directory / "runs"
@@ -156,6 +160,8 @@ class Runs:
     def _close_rows(self) -> None:
         """Rows that still claim to run, and have no file: the state volume was lost."""
         for row in JobRun.objects.filter(status=Status.RUNNING):
+            if not self._mine(row.job):
+                continue
             run = Run(job=row.job, due=row.due.isoformat(), status=row.status, agent=row.agent)
             if self._path(run).exists():
                 continue

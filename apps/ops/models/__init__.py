@@ -1,4 +1,5 @@
 from apps.ops.models.backup import Backup
+from apps.ops.models.canary import Canary
 from apps.ops.models.check import Check, Flip
 from apps.ops.models.deployment import Deployment
 from apps.ops.models.freeze import Freeze
@@ -9,6 +10,7 @@ from apps.ops.models.step import Step
 
 __all__ = [
     "Backup",
+    "Canary",
     "Check",
     "Deployment",
     "Flip",

@@ -9,7 +9,8 @@ from apps.ops.stack.log_reader import Line
 _STYLES = re.compile(r"\x1b\[[0-9;:]*m")
 # What moves a cursor, sets a title, rings or turns text round: no log may do that to its reader.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_PAINT = {"django-a": "34", "django-b": "32", "django-q": "35", "caddy": "36", "utility": "33"}
+_PAINT = {"django-a": "34", "django-b": "32", "django-q": "35", "caddy": "36"}
+_PAINT |= {"utility": "33", "jobs": "33"}
 _GRAY = "90"
 
 

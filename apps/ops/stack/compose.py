@@ -52,6 +52,10 @@ class Compose:
         given = services[service].get("environment") or {}
         return {name: str(v).replace("$$", "$") for name, v in given.items() if v is not None}
 
+    def has(self, service: str) -> bool:
+        """Whether the files have such a service."""
+        return service in self._config[0]
+
     @cached_property
     def _config(self) -> tuple[dict[str, Any], list[str]]:
         """The services as Compose reads them, and what it says of that."""

@@ -233,6 +233,11 @@ class Engine:
         image = self._image(f"{self.project}:{tag}")
         return image.id if image else None
 
+    def release_of(self, tag: str) -> str | None:
+        """The release that a tag means now; None without such an image."""
+        image = self._image(f"{self.project}:{tag}")
+        return image.labels.get(RELEASE_LABEL) if image else None
+
     def has_image(self, image: str) -> bool:
         return self._image(image) is not None
 

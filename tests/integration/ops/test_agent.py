@@ -49,13 +49,13 @@ class Rig:
         }
         self.crontab.write_text("")
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *, role: str = "test") -> subprocess.Popen[bytes]:
         beat = self.heartbeat.stat().st_mtime_ns if self.heartbeat.exists() else 0
         with self.log.open("ab") as log:
             agent = subprocess.Popen(
                 [sys.executable, "manage.py", "agent"],
                 cwd=ROOT,
-                env=self._environment,
+                env={**self._environment, "ROLE": role},
                 stdout=log,
                 stderr=log,
             )
@@ -98,6 +98,25 @@ def test_it_runs_the_crontab_and_follows_its_changes(rig: Rig, tmp_path: Path) -
 
     wait_until(lambda: (tmp_path / "ran").exists())
     wait_until(lambda: "succeeded" in statuses(job))
+
+
+def test_beside_the_socket_it_runs_the_ops_commands_and_without_it_all_others(
+    rig: Rig, tmp_path: Path
+) -> None:
+    lines = {"site": f"touch {tmp_path / 'ran'}", "own": "manage.py unfreeze --help"}
+
+    for role, runs, other in (("utility", "own", "site"), ("jobs", "site", "own")):
+        rig.crontab.write_text("".join(f"* * * * * {line}\n" for line in lines.values()))
+        for line in lines.values():
+            Runs(rig.state).set_last_due(line, datetime.now(UTC) - timedelta(minutes=1))
+        agent = rig.start(role=role)
+        wait_until(lambda: "succeeded" in statuses(lines[runs]))  # noqa: B023
+        agent.terminate()
+        agent.wait(HUNG_SECONDS)
+
+        assert not statuses(lines[other])
+        assert "1 of 2 jobs run here" in rig.said()
+        JobRun.objects.all().delete()
 
 
 def test_sigterm_lets_what_runs_end_and_takes_nothing_new(rig: Rig, tmp_path: Path) -> None:
@@ -245,7 +264,7 @@ def test_check_says_each_bad_line_and_ends_with_2(
 
     said = capsys.readouterr()
     assert ended.value.code == 2
-    assert "manage.py canary   (UTC, deadline 3600 s)" in said.out
+    assert "manage.py canary   (utility, UTC, deadline 3600 s)" in said.out
     assert f"{path}, line 2: bad minute in 61 * * * *" in said.err
     assert "Next: mend these lines, then: manage.py agent --check" in said.err
 

@@ -362,6 +362,15 @@ def test_a_row_that_claims_to_run_and_has_no_file_is_lost(runs: Runs) -> None:
     assert rows(runs) == [("12:00", "lost")]
 
 
+@db
+def test_rows_of_the_other_services_jobs_are_not_closed(runs: Runs) -> None:
+    JobRun.objects.create(job="thumbnails", due=NOON, started_at=NOON)
+    mine = Runs(runs.directory.parent, mine=lambda job: job != "thumbnails")
+
+    mine.bring_in()
+    assert [row.status for row in JobRun.objects.all()] == ["running"]
+
+
 def test_jobs_run_with_postgres_down_and_their_rows_come_later(
     database: PostgresServer, agent: Agent, runs: Runs, tmp_path: Path
 ) -> None:

@@ -111,6 +111,19 @@ def test_after_a_kill_between_the_two_the_old_one_is_ended(released: Deploy) -> 
     assert [a.release for a in released.engine.services("utility")] == ["two"]
 
 
+def test_a_release_without_the_jobs_service_is_gone_back_to_without_it(released: Deploy) -> None:
+    files = released.checkout.path / "compose.yml"
+    without = files.read_text()
+    with_jobs = without + without.removeprefix("\nservices:").replace("  utility:\n", "  jobs:\n")
+    files.write_text(with_jobs)
+    Compose(released.settings.project, files.parent, (files,)).scale("jobs", count=1, say=print)
+    files.write_text(without)
+
+    Agent().run(released)
+
+    assert released.engine.services("jobs") == []
+
+
 def test_it_does_not_end_the_container_that_it_runs_in(
     released: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

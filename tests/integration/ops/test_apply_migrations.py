@@ -129,6 +129,26 @@ def test_the_preflight_prints_the_report_as_json(write: Write) -> None:
     assert answer["refusals"] == []
 
 
+def test_the_release_that_moves_the_sites_jobs_names_them_once(
+    database: PostgresServer, settings: Any, tmp_path: Path
+) -> None:
+    crontab = tmp_path / "crontab"
+    crontab.write_text("0 3 * * * manage.py backup_db\n0 4 * * * manage.py thumbnails --all\n")
+    settings.OPS = OpsSettings(crontab=crontab)
+
+    def said(*arguments: str) -> list[str]:
+        out = StringIO()
+        call_command("preflight", *arguments, stdout=out)
+        return [w for w in json.loads(out.getvalue())["warnings"] if "moves from" in w]
+
+    assert said() == []
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ops_canary RENAME TO not_there_yet")
+    [moved] = said()
+    assert moved.startswith('"manage.py thumbnails --all" moves from the utility service to jobs')
+    assert said("--first") == []
+
+
 def test_looking_runs_no_python_and_changes_nothing(write: Write) -> None:
     deletes = 'migrations.RunPython(lambda apps, editor: editor.execute("DROP TABLE ops_release"))'
     write("0001_python", deletes, f"migrations.SeparateDatabaseAndState([{deletes}])")

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 from django.conf import settings as site
 from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.models import OrmQ, Task
-from django_q.tasks import async_task
+from django_q.tasks import async_task, result
 from pytest_django import Settings
 
 from apps.ops import canary
@@ -27,6 +29,7 @@ from apps.ops.broker import FirstInFirstOut
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.workers import Workers
 from apps.ops.errors import StepFailed
+from apps.ops.models import Canary
 from apps.ops.stack.engine import Engine, Service
 from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import NEW, OLD
@@ -41,6 +44,7 @@ ROOT = Path(__file__).parents[3]
 def empty_queue(database: PostgresServer) -> None:
     OrmQ.objects.all().delete()
     Task.objects.all().delete()
+    Canary.objects.all().delete()
 
 
 class EngineOf(Engine):
@@ -60,12 +64,15 @@ class EngineOf(Engine):
             exit_code=0,
             address="",
         )
+        self.has_the_row = True
+        self.asked: list[list[str]] = []
 
     def service(self, name: str) -> Service:
         return self.worker
 
     def succeeds(self, name: str, argv: list[str]) -> bool:
-        return True
+        self.asked.append(argv)
+        return argv[:2] != ["test", "!"] or not self.has_the_row
 
     def logs(self, name: str, *, lines: int) -> str:
         return "its last line"
@@ -148,7 +155,8 @@ def test_it_comes_back_before_a_thousand_tasks_and_leaves_nothing(
         assert canary.wait(sent, seconds=HUNG_SECONDS) == NEW
         assert OrmQ.objects.count() > 500
     assert not Task.objects.filter(id=sent.task).exists()
-    assert not OrmQ.objects.filter(pk=sent.row).exists()
+    assert not OrmQ.objects.filter(pk=sent.place).exists()
+    assert not Canary.objects.exists()
 
 
 def test_a_worker_whose_processes_are_wedged_is_noticed(
@@ -181,14 +189,45 @@ def test_a_worker_whose_processes_are_wedged_is_noticed(
     assert not OrmQ.objects.exists()
 
 
-def test_a_release_without_the_task_is_told_apart(
+def test_one_that_fails_in_the_worker_is_told_without_what_it_said(
     database: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(canary, "ANSWER", "apps.ops.canary.not_there_yet")
 
-    with worker(database, tmp_path), pytest.raises(canary.Unknown):
+    with worker(database, tmp_path), pytest.raises(canary.Failed) as failed:
         canary.wait(canary.send(), seconds=HUNG_SECONDS)
+    assert failed.value.next == "docker compose logs django-q   # says why"
+    assert not failed.value.output
     assert not Task.objects.exists()
+
+
+@pytest.mark.parametrize("answer", ["", "\x1b]0;x\x07", "<b>", "a" * 39, "A" * 40, "b" * 40 + "\n"])
+def test_an_answer_that_names_no_release_is_none(database: PostgresServer, answer: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ops_canary ALTER release TYPE text")
+    sent = canary.send()
+    Canary.objects.update(answered_at=timezone.now(), release=answer)
+
+    with pytest.raises(StepFailed) as failed:
+        canary.wait(sent, seconds=0)
+    assert failed.value.found == "A canary task came back with what names no release."
+
+
+def test_a_deployer_of_before_there_were_rows_is_told_by_the_result(
+    database: PostgresServer, tmp_path: Path
+) -> None:
+    with worker(database, tmp_path):
+        task = async_task(canary.ANSWER, q_options={"save": True})
+        assert result(task, wait=int(HUNG_SECONDS * 1000)) == NEW
+
+
+def test_rows_of_killed_commands_go_after_a_day() -> None:
+    Canary.objects.create(uid="killed", sent_at=timezone.now() - canary.LEFT)
+    Canary.objects.create(uid="waits", sent_at=timezone.now() - canary.LEFT / 2)
+
+    sent = canary.send()
+
+    assert set(Canary.objects.values_list("uid", flat=True)) == {"waits", sent.uid}
 
 
 def test_what_ends_the_waiting_ends_it_at_once_and_takes_the_canary_back() -> None:
@@ -233,6 +272,25 @@ def test_another_releases_answer_is_not_enough(
 
     with worker(database, tmp_path), pytest.raises(StepFailed, match=f"release {NEW[:12]}: ano"):
         step.run(deploy)
+
+
+def test_a_release_whose_worker_answers_otherwise_takes_tasks(
+    database: PostgresServer,
+    tmp_path: Path,
+    deploy: Deploy,
+    step: WorkersOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As its worker sees it: a function that takes nothing.
+    monkeypatch.setattr(canary, "ANSWER", "django.utils.timezone.now")
+    with worker(database, tmp_path):
+        with pytest.raises(StepFailed, match="failed in the worker") as failed:
+            step.run(deploy)
+        assert failed.value.output == "its last line"
+
+        step.engine.has_the_row = False
+        assert "it takes tasks; its release has no canary of this kind" in step.run(deploy)
+    assert (ROOT / step.engine.asked[-1][-1]).exists()
 
 
 def test_a_worker_that_takes_no_task_fails_the_step(deploy: Deploy, step: WorkersOf) -> None:

@@ -157,9 +157,30 @@ def test_a_long_absence_is_not_counted_to_its_end() -> None:
     assert len(every_minute.due(NOON, NOON + timedelta(days=365))) == crontab.MOST
 
 
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        ("manage.py check_health --exit-zero", True),
+        ("manage.py   backup_db", True),
+        ("manage.py clearsessions", False),
+        ("manage.py thumbnails backup_db", False),
+        ("manage.py", False),
+        ("python manage.py backup_db", False),
+        ("sh -c 'manage.py backup_db'", False),
+        ("./backup_db", False),
+        # These make Django's command line run code of anybody's choice.
+        ("manage.py backup_db --pythonpath=/srv/media", False),
+        ("manage.py backup_db --settings evil", False),
+        ("manage.py --pythonpath /srv/media backup_db", False),
+    ],
+)
+def test_the_ops_commands_are_told_from_the_sites(command: str, own: bool) -> None:
+    assert job(f"* * * * * {command}").is_own is own
+
+
 def test_the_projects_own_crontab_is_good_and_has_the_jobs_that_every_site_needs() -> None:
     found = crontab.read(ROOT / "docker" / "crontab", zone="UTC", seconds=3600)
 
     assert not found.problems
     verbs = {j.argv[2] for j in found.jobs}
-    assert verbs == {"check_health", "canary", "backup_db", "clean_up"}
+    assert verbs == {"check_health", "canary", "backup_db", "clean_up", "check_updates"}

@@ -10,8 +10,12 @@ from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
 from apps.ops.stack.engine import Service
+from apps.ops.stack.followers import Followers, followers
 
 SERVICE = "utility"
+# The agent has it follow; releases of before there was one run its jobs themselves.
+JOBS_SERVICE = "jobs"
+JOBS_STOP_SECONDS = 300.0
 # An agent with nothing to do is gone by then; one that backs up is not waited for.
 PATIENCE_SECONDS = 5.0
 BY_HAND = f"docker compose up --detach --no-deps --no-build --force-recreate {SERVICE}"
@@ -30,33 +34,28 @@ class Agent(Step):
 
     def run(self, deploy: Deploy) -> str:
         engine, commit = deploy.engine, deploy.plan.commit
-        wanted = engine.image_id(SERVICE)
-        agents = engine.services(SERVICE)
-        running = [agent for agent in agents if agent.running]
-        for agent in agents:
-            if not agent.running:
-                engine.discard(agent.container)
-        old = [agent for agent in running if agent.image != wanted]
+        found = followers(engine, SERVICE, image=engine.image_id(SERVICE))
+        old = found.old
         if any(is_own_container(agent.container) for agent in old) and not _is_a_job():
             raise StepFailed(
                 "This runs in the agent's own container, which it would end: the agent stays with "
                 "the release it has.",
                 next=BY_HAND,
             )
-        if len(old) == len(running):
-            self._add(deploy, count=len(running) + 1)
-        for agent in old:
-            engine.signal(agent.container, "SIGTERM")
-        if not old and running:
+        self._renew(deploy, found)
+        if not old and found.running:
             return f"it runs {commit.short} already"
         busy = not _have_ended(deploy, old)
         return f"it runs {commit.short}" + ("; the old one ends when its jobs have" if busy else "")
 
-    def _add(self, deploy: Deploy, *, count: int) -> None:
+    def _renew(self, deploy: Deploy, found: Followers) -> None:
         compose = deploy.compose(deploy.plan.commit.sha)
         try:
+            if not compose.has(JOBS_SERVICE):
+                # Gone back to: its agent runs all jobs, and none beside itself.
+                deploy.engine.remove(JOBS_SERVICE, seconds=JOBS_STOP_SECONDS)
             with deploy.whole():
-                compose.scale(SERVICE, count=count, say=deploy.say)
+                found.renew(deploy.engine, compose, say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
                 "The agent of this release could not be started; an older one may run.",

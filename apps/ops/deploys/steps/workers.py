@@ -88,9 +88,11 @@ class Workers(Step):
             release = canary.wait(
                 sent, seconds=settings.start_seconds + settings.canary_seconds, look=look
             )
-        except canary.Unknown:
-            # A release from before there were canaries, gone back to.
-            return "it takes tasks; its release has no canary task"
+        except canary.Failed as error:
+            # What it said is a pickle: whether its release knows this canary is asked of its image.
+            if deploy.engine.succeeds(SERVICE, ["test", "!", "-e", canary.ROW_SOURCE]):
+                return "it takes tasks; its release has no canary of this kind"
+            raise _failed(deploy, error.found) from error
         except canary.Lost as error:
             raise _failed(deploy, error.found) from error
         if release != deploy.plan.commit.sha:

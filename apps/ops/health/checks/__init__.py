@@ -39,6 +39,7 @@ ALL: tuple[HealthCheck, ...] = (
     ),
     HealthCheck("service-django-q", partial(services.look, name="django-q")),
     HealthCheck("service-utility", partial(services.look_at_agent, name="utility")),
+    HealthCheck("service-jobs", partial(services.look, name="jobs")),
     HealthCheck("front-door", front_door.look, Status.BAD, "docker compose logs --tail 50 caddy"),
     HealthCheck("standby", standby.look),
     HealthCheck("postgres", database.look, Status.BAD, "docker compose ps --all postgres"),

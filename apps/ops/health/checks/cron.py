@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.conf import settings as django
 
@@ -10,6 +12,9 @@ from apps.ops.conf import OpsSettings
 from apps.ops.health.checks import sql
 from apps.ops.health.result import Figure, Result, bad, good, unknown
 from apps.ops.models import JobRun
+
+if TYPE_CHECKING:
+    from apps.ops.agent import crontab
 
 # The agent looks every few seconds; a busy machine may take a little longer.
 GRACE = timedelta(minutes=2)
@@ -19,6 +24,8 @@ FAILED = {
     JobRun.Status.LOST: "was lost with the agent",
     JobRun.Status.MISSED: "was missed: no agent was there",
 }
+# When each of the site's jobs was last due: they run without the state volume.
+_DUE = "SELECT job, max(due) FROM ops_jobrun WHERE job = ANY(%s) GROUP BY job"
 _LAST = """
 SELECT DISTINCT ON (job) job, status, exit_code, due
 FROM ops_jobrun
@@ -56,23 +63,19 @@ def look(settings: OpsSettings) -> Result:
             **figures,
         )
     now, runs = datetime.now(UTC), Runs(settings.state_dir)
-    for job in table.jobs:
-        # A job that the agent has not seen yet is not late.
-        last = runs.last_due(job.command)
-        due = job.next(last) if last else None
-        if due and now - due > GRACE:
-            return bad(
-                f'"{job.command}" was due at {due:%Y-%m-%d %H:%M} UTC and was not started.',
-                next="docker compose logs --tail 50 utility",
-                **figures,
-            )
+    own = [job for job in table.jobs if job.is_own]
+    if late := _late(own, {job.command: runs.last_due(job.command) for job in own}, now):
+        return bad(late, next="docker compose logs --tail 50 utility", **figures)
     commands = [job.command for job in table.jobs]
     try:
         with sql.asking() as postgres:
+            due = dict(postgres.execute(_DUE, [commands]).fetchall())
             ended = postgres.execute(_LAST, [commands]).fetchall()
             skipped = dict(postgres.execute(_SKIPPED, [commands, commands]).fetchall())
     except sql.Away as away:
         return unknown(f"Postgres has the jobs' runs and does not tell ({away}).", next=sql.NEXT)
+    if late := _late([job for job in table.jobs if not job.is_own], due, now):
+        return bad(late, next="docker compose logs --tail 50 jobs", **figures)
     for job in table.jobs:
         # What keeps it from running had to be ended by then.
         seconds = timedelta(seconds=max(line.seconds for line in job.lines))
@@ -81,7 +84,7 @@ def look(settings: OpsSettings) -> Result:
             return bad(
                 f'"{job.command}" has been skipped since {since:%Y-%m-%d %H:%M} UTC: the run '
                 "before it does not let go of its lock.",
-                next="docker compose restart utility",
+                next=f"docker compose restart {'utility' if job.is_own else 'jobs'}",
                 **figures,
             )
     failed = [row for row in ended if row[1] in FAILED and not _elsewhere(row[0], row[2])]
@@ -98,6 +101,19 @@ def look(settings: OpsSettings) -> Result:
         )
     count = len(table.jobs)
     return good(f"{count} job{' is' if count == 1 else 's are'} on time.", **figures)
+
+
+def _late(
+    jobs: Sequence[crontab.Job], last_due: Mapping[str, datetime | None], now: datetime
+) -> str:
+    """What is said of the first that was due and not started. One that no agent has seen yet is not
+    late."""
+    for job in jobs:
+        last = last_due.get(job.command)
+        due = job.next(last) if last else None
+        if due and now - due > GRACE:
+            return f'"{job.command}" was due at {due:%Y-%m-%d %H:%M} UTC and was not started.'
+    return ""
 
 
 def _elsewhere(command: str, code: int | None) -> bool:

@@ -7,14 +7,15 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from apps.ops.agent.agent import Agent, crontab_path, described, read_crontab
+from apps.ops.agent.agent import Agent, crontab_path, described, read_crontab, service_of
 
 
 class Command(BaseCommand):
     help = (
-        "What the utility service runs all day: the crontab, what is asked for in the admin, and "
-        "putting in order what a killed deployment left. SIGTERM finishes what runs. Exit code 0, "
-        "or with --check 2 when a line of the crontab is bad."
+        "What the utility service runs all day: the crontab's ops commands, what is asked for in "
+        "the admin, and putting in order what a killed deployment left; in the jobs service, the "
+        "other lines of the crontab. SIGTERM finishes what runs. Exit code 0, or with --check 2 "
+        "when a line of the crontab is bad."
     )
     requires_system_checks = []
 
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         if check:
             self._check(as_json=options["format"] == "json")
         else:
-            Agent(settings.OPS, root=settings.BASE_DIR).run()
+            Agent(settings.OPS, root=settings.BASE_DIR, role=settings.ROLE).run()
 
     def _check(self, *, as_json: bool) -> None:
         path = crontab_path(settings.OPS, settings.BASE_DIR)
@@ -40,7 +41,7 @@ class Command(BaseCommand):
                 for line in job.lines:
                     self.stdout.write(
                         f"{line.fields:<15}  {line.command}   "
-                        f"({line.zone}, deadline {line.seconds:g} s)"
+                        f"({service_of(job)}, {line.zone}, deadline {line.seconds:g} s)"
                     )
             for problem in found.problems:
                 self.stderr.write(f"{path}, {problem}")

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import connection
 
+from apps.ops.agent.agent import read_crontab
+from apps.ops.management.base import OpsCommand
+from apps.ops.models import Canary
 from apps.ops.roles import rights
 from apps.ops.schema.plan import report
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "What a deployment asks of a new release in its own image before anything is touched: "
         "Django's deployment checks, and what its migrations would do to the live database. Prints "
@@ -31,13 +33,30 @@ class Command(BaseCommand):
         found = checks.run_checks(include_deployment_checks=True, databases=["default"])
         answer = {
             "errors": [str(message) for message in found if message.is_serious()],
-            "warnings": [str(m) for m in found if m.level >= checks.WARNING and not m.is_serious()],
+            "warnings": [
+                *(str(m) for m in found if m.level >= checks.WARNING and not m.is_serious()),
+                *(() if first else _moving_jobs()),
+            ],
             **report(large=settings.OPS.large_table_rows, first=first).as_dict(),
             "rights": _rights(),
         }
-        self.stdout.write(json.dumps(answer))
+        self.stdout.json(answer)
 
 
 def _rights() -> list[str]:
     with connection.cursor() as cursor:
         return rights.missing(cursor, settings.POSTGRES_LOGINS)
+
+
+def _moving_jobs() -> list[str]:
+    """Said by the first release that runs the site's jobs in a service of their own; it came with
+    the canaries' table."""
+    if Canary._meta.db_table in connection.introspection.table_names():  # noqa: SLF001
+        return []
+    jobs = read_crontab(settings.OPS, settings.BASE_DIR).jobs
+    return [
+        f'"{job.command}" moves from the utility service to jobs: no root, no Docker socket, no '
+        "checkout, and of files only /tmp, /srv/media and /var/lib/jobs can be written"
+        for job in jobs
+        if not job.is_own
+    ]
