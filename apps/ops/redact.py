@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from apps.ops.errors import OpsError
+from apps.ops.gate import shown
 from apps.ops.redaction.readings import SEQUENCE_OR_UNSEEN_IN_LINES, resolved
 from apps.ops.redaction.shapes import shapes
 from apps.ops.redaction.values import Known, Secret, Span, secrets
@@ -37,6 +38,12 @@ class Redactor:
     def clean(self, text: str) -> str:
         return _hide(text, sorted(self._spans(text)))
 
+    def clean_after(self, before: str, text: str) -> str:
+        """A text whose beginning may be the rest of what `before`, shown already, ends with."""
+        size = len(before)
+        spans = [(max(begin, size), end) for begin, end in self._spans(before + text) if end > size]
+        return _hide(before + text, sorted(spans))[size:]
+
     def clean_all(self, value: Any) -> Any:
         """The same for every text in a JSON value."""
         match value:
@@ -62,14 +69,24 @@ class Redactor:
 
 
 class RedactingFormatter(logging.Formatter):
-    """For what a process logs, tracebacks too: Docker keeps it."""
+    """For what a process logs, tracebacks too: Docker keeps it. A message is one line; what follows
+    it is indented, so that nothing in it is taken for a line of the log."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clean = Redactor.from_environment().clean
 
-    def format(self, record: logging.LogRecord) -> str:
-        return self._clean(super().format(record))
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return shown(self._clean(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return self._indented(super().formatStack(stack_info))
+
+    def _indented(self, text: str) -> str:
+        return "\n".join(f"  {shown(line)}" for line in self._clean(text).split("\n"))
 
 
 def first_line(error: BaseException) -> str:

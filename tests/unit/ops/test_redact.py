@@ -214,7 +214,7 @@ def test_what_is_logged_has_no_secret_its_traceback_neither(
 
     text = formatter.format(record)
 
-    assert text.startswith(f"with {HIDDEN}\nTraceback")
+    assert text.startswith(f"with {HIDDEN}\n  Traceback")
     assert text.endswith(f"RuntimeError: {HIDDEN} was refused")
 
 

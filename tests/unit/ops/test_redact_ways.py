@@ -199,9 +199,18 @@ def test_what_is_no_secret_is_shown(text: str) -> None:
 
 
 COMMON = {
-    **{"FLAG": "true", "COUNT": "1", "PORT": "443", "NAME": "site", "SIZE": "512m", "MODE": "live"},
-    **{"HOW": "main", "SECRET_COUNT": "30", "EMPTY": "", "TOKENS_ON": "true"},
-    **{"COMPOSE_PROJECT_NAME": "changeover-x", "COPY_OF_IT": "changeover-x"},
+    "FLAG": "true",
+    "COUNT": "1",
+    "PORT": "443",
+    "NAME": "site",
+    "SIZE": "512m",
+    "MODE": "live",
+    "HOW": "main",
+    "SECRET_COUNT": "30",
+    "EMPTY": "",
+    "TOKENS_ON": "true",
+    "COMPOSE_PROJECT_NAME": "changeover-x",
+    "COPY_OF_IT": "changeover-x",
 }
 
 

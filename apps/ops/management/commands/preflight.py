@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from apps.ops.management.base import OpsCommand
 from apps.ops.schema.plan import report
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "What a deployment asks of a new release in its own image before anything is touched: "
         "Django's deployment checks, and what its migrations would do to the live database. Prints "
@@ -32,4 +32,4 @@ class Command(BaseCommand):
             "warnings": [str(m) for m in found if m.level >= checks.WARNING and not m.is_serious()],
             **report(large=settings.OPS.large_table_rows, first=first).as_dict(),
         }
-        self.stdout.write(json.dumps(answer))
+        self.stdout.json(answer)
