@@ -10,7 +10,7 @@ from typing import Any
 from apps.ops.errors import OpsError
 from apps.ops.gate import shown
 from apps.ops.redaction.readings import SEQUENCE_OR_UNSEEN_IN_LINES, resolved
-from apps.ops.redaction.shapes import shapes
+from apps.ops.redaction.shapes import ends_key, may_be_of_a_key, opens_key, shapes
 from apps.ops.redaction.values import Known, Secret, Span, secrets
 
 HIDDEN = "•••"
@@ -66,6 +66,21 @@ class Redactor:
             for reading in (one, one.without(SEQUENCE_OR_UNSEEN_IN_LINES)):
                 for span in shapes(reading.text):
                     yield reading.span(*span)
+
+
+class LineByLine:
+    """For lines that come one after the other: of a private key each is hidden."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._in_key = False
+
+    def clean(self, line: str) -> str:
+        if self._in_key and may_be_of_a_key(line):
+            self._in_key = not ends_key(line)
+            return HIDDEN
+        self._in_key = opens_key(line)
+        return self._redactor.clean(line)
 
 
 class RedactingFormatter(logging.Formatter):

@@ -124,6 +124,20 @@ def shapes(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
+def opens_key(line: str) -> bool:
+    """Whether a private key begins in it that does not end in it."""
+    begin = line.rfind("-----BEGIN ")
+    return begin >= 0 and bool(_KEY_BEGIN.search(line, begin)) and not _KEY_END.search(line, begin)
+
+
+def may_be_of_a_key(line: str) -> bool:
+    return bool(_KEY_LINE.fullmatch(line) or _KEY_END.search(line))
+
+
+def ends_key(line: str) -> bool:
+    return _KEY_END.search(line) is not None
+
+
 def _private_keys(text: str) -> Iterator[tuple[int, int]]:
     """Whole blocks; of one that is cut, the lines that can be of a key."""
     begins = [match.span() for match in _KEY_BEGIN.finditer(text)]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from apps.ops.redact import HIDDEN, Redactor
+from apps.ops.redact import HIDDEN, LineByLine, Redactor
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVPmB92K27uhbUJU1p1r"
 SHAPES = [
@@ -88,3 +88,20 @@ def test_what_has_the_shape_of_a_secret_is_hidden_whoevers_it_is(text: str, arou
     assert not [part for part in TELLING if part in cleaned]
     if "\n" in around and "BEGIN PRIVATE KEY-----\ndjango" not in text:
         assert cleaned.endswith("\nthe next line")
+
+
+def test_of_a_key_that_comes_line_by_line_each_is_hidden() -> None:
+    clean = LineByLine(Redactor([])).clean
+    lines = [
+        "before",
+        "key: -----BEGIN PRIVATE KEY-----",
+        "MIIEvx0z",
+        "k2m4q8==",
+        "-----END PRIVATE KEY-----",
+    ]
+    again = ["after", "-----BEGIN PRIVATE KEY-----", "MIIEvx0z", "GET / 200"]
+
+    assert [clean(line) for line in lines + again] == [
+        *("before", f"key: {HIDDEN}", HIDDEN, HIDDEN, HIDDEN),
+        *("after", HIDDEN, HIDDEN, "GET / 200"),
+    ]

@@ -16,6 +16,7 @@ from apps.ops.colors import Color
 from apps.ops.errors import OpsError
 from apps.ops.management.base import OpsCommand
 from apps.ops.presenters.logs import as_json, as_text, painted
+from apps.ops.redact import LineByLine
 from apps.ops.stack.log_reader import Line, LogReader
 
 TAIL = 100
@@ -63,7 +64,7 @@ class Command(OpsCommand):
             since=_since(options["since"]),
             tail=tail,
             wanted=_wanted(options["grep"]),
-            clean=self.stdout.redactor.clean,
+            cleaner=lambda: LineByLine(self.stdout.redactor).clean,
         )
         try:
             self._require_known(reader, services)
