@@ -139,6 +139,9 @@ class Command(CommandWithExitCodes):
             self._say(f"Done: {tally.done} steps; there already: {tally.there}.")
 
     def _fail(self, error: OpsError) -> NoReturn:
+        for line in error.output.splitlines():
+            self.stderr.write(f"  | {line}")
+        error.output = ""
         self.tell(error, traffic=TRAFFIC)
         sys.exit(error.exit_code)
 
