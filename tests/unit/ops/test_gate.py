@@ -112,7 +112,11 @@ def relayed(chunks: list[str]) -> str:
         for chunk in chunks:
             relay.feed(chunk.encode(errors="surrogateescape"))
         relay.end()
-        return os.read(ours, 4096).decode()
+        os.write(theirs, b"\0")
+        said = b""
+        while not said.endswith(b"\0"):
+            said += os.read(ours, 4096)
+        return said[:-1].decode()
     finally:
         os.close(ours)
         os.close(theirs)
