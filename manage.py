@@ -8,14 +8,17 @@ import traceback
 from types import TracebackType
 
 
-def without_secrets(text: str) -> str:
+def safe(text: str) -> str:
+    """Without secrets, and nothing in it that a terminal would obey."""
+    from apps.ops.gate import shown
     from apps.ops.redact import Redactor
 
-    return Redactor.from_environment().clean(text)
+    lines = Redactor.from_environment().clean(text).split("\n")
+    return "\n".join(shown(line) for line in lines)
 
 
 def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+    sys.stderr.write(safe("".join(traceback.format_exception(kind, error, trace))))
 
 
 def main() -> None:
@@ -30,7 +33,7 @@ def main() -> None:
         sys.exit(130)
     except ImproperlyConfigured as error:
         sys.exit(
-            f"Configuration: {without_secrets(str(error))}\n"
+            f"Configuration: {safe(str(error))}\n"
             "Nothing was changed; traffic is as it was.\n"
             "Next: set it in .env (.env.example describes every variable) and run this again."
         )

@@ -122,6 +122,9 @@ class OpsSettings:
     # From a laptop: where the site runs.
     servers: tuple[str, ...] = _env("OPS_SERVERS", ())
 
+    # Variables of the project's own whose values may be shown: all others are secret.
+    public_variables: tuple[str, ...] = _env("OPS_PUBLIC_VARIABLES", ())
+
     # Who asks, as the shell that ran `docker compose run` knows them.
     requested_by: str = _env("OPS_REQUESTED_BY", "")
     requested_from: str = _env("OPS_REQUESTED_FROM", "")

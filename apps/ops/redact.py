@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from typing import Any
 
-from apps.ops.dotenv import parse
 from apps.ops.errors import OpsError
+from apps.ops.gate import shown
+from apps.ops.redaction.readings import SEQUENCE_OR_UNSEEN_IN_LINES, resolved
+from apps.ops.redaction.shapes import ends_key, may_be_of_a_key, opens_key, shapes
+from apps.ops.redaction.values import Known, Secret, Span, secrets
 
 HIDDEN = "•••"
-# Shorter values ("yes", "1") stand in too many innocent lines.
-MIN_LENGTH = 6
-# So much of a value's beginning or end is recognized where a line was cut or wrapped.
-PIECE = 10
-# A shorter one ("/health") is no secret.
-SECRET_PATH = 16
 LINE_LENGTH = 200
-_SECRET_NAME = re.compile(
-    r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY$|DSN"
-    r"|WEBHOOK|SLACK|PING_URL"
-)
-_USERINFO = re.compile(r"://([^\s/\"]+)@")
-# What Compose quotes of a `.env` that it cannot read, also of another machine's, whose values are
-# not known here. Of a password with a "$" the rest is the name of a variable: real ones are written
-# in capitals.
-_COMPOSE = (
-    re.compile(r'Invalid template: \\?"(.+)"'),
-    re.compile(r'invalid interpolation format for [^\s"]+: \\?"(.+)'),
-    re.compile(r'in variable name \\?"(.+)"'),
-    re.compile(r"unterminated quoted value (.+)"),
-    re.compile(r'The \\?"(?![A-Z0-9_]+\\?")(\w+)\\?" variable is not set'),
-    re.compile(r"required variable (?![A-Z0-9_]+ )(\w+) is missing a value"),
-)
-_AROUND = " \t\r…,.:;'\"()[]{}"
 
 
 class Redactor:
-    """Replaces known secret values, user names and passwords in addresses, and what Compose quotes
-    of a `.env`.
+    """Replaces known values, and what has the shape of a secret.
 
-    A value is also known as it stands in an address, in JSON, in Python's and Compose's notation,
-    and where a line was cut or wrapped in its middle. In base64 it is not: there its letters depend
-    on what stands before and after it.
+    A value is also known encoded, escaped, in pieces, and with what is invisible in its middle. It
+    takes time in proportion to the text's length.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        known = {form for value in values for form in _forms(value)}
-        self._values = {value for value in known if len(value) >= MIN_LENGTH}
-        self._long = [value for value in self._values if len(value) > _least_piece(value)]
+        self._known = Known(map(Secret, values))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Redactor:
-        """Know the values of variables whose names say that they are secret, also of those that are
-        read from files, each line and each part of a list; passwords in addresses; and what the
-        server's `.env` has, which may be newer than this process."""
-        values = set(_secrets(environment))
-        if checkout := environment.get("OPS_CHECKOUT"):
-            values |= set(_in_dotenv(_contents(f"{checkout}/.env")))
-        return cls(values)
+        """Know each value of a variable that is not named public (`redaction.public`), here and in
+        the server's `.env`, which may be newer than this process."""
+        redactor = cls([])
+        redactor._known = Known(secrets(environment))
+        return redactor
 
     def clean(self, text: str) -> str:
-        spans = [match.span(1) for match in _USERINFO.finditer(text)]
-        spans += [match.span(1) for form in _COMPOSE for match in form.finditer(text)]
-        for value in self._values:
-            start = text.find(value)
-            while start >= 0:
-                spans.append((start, start + len(value)))
-                start = text.find(value, start + 1)
-        spans += self._pieces(text)
-        return _hide(text, sorted(spans))
+        return _hide(text, sorted(self._spans(text)))
+
+    def clean_after(self, before: str, text: str) -> str:
+        """A text whose beginning may be the rest of what `before`, shown already, ends with."""
+        size = len(before)
+        spans = [(max(begin, size), end) for begin, end in self._spans(before + text) if end > size]
+        return _hide(before + text, sorted(spans))[size:]
 
     def clean_all(self, value: Any) -> Any:
         """The same for every text in a JSON value."""
@@ -92,37 +60,48 @@ class Redactor:
         error.output = self.clean(error.output)
         error.next = self.clean(error.next)
 
-    def _pieces(self, text: str) -> Iterator[tuple[int, int]]:
-        """What is left of a value at a line's beginning and end, or is the whole line."""
-        begin = 0
-        for line in text.split("\n") if self._long else ():
-            shown = line.strip(_AROUND)
-            at = begin + line.find(shown)
-            begin += len(line) + 1
-            if len(shown) < PIECE:
-                continue
-            for value in self._long:
-                least = _least_piece(value)
-                if len(shown) >= least and shown in value:
-                    yield at, at + len(shown)
-                    continue
-                start = shown.find(value[:least], max(0, len(shown) - len(value)))
-                if start >= 0 and value.startswith(shown[start:]):
-                    yield at + start, at + len(shown)
-                end = shown.rfind(value[-PIECE:], 0, len(value)) + PIECE
-                if end >= PIECE and value.endswith(shown[:end]):
-                    yield at, at + end
+    def _spans(self, text: str) -> Iterator[Span]:
+        yield from self._known.spans(text)
+        for one in resolved(text):
+            for reading in (one, one.without(SEQUENCE_OR_UNSEEN_IN_LINES)):
+                for span in shapes(reading.text):
+                    yield reading.span(*span)
+
+
+class LineByLine:
+    """For lines that come one after the other: of a private key each is hidden."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._in_key = False
+
+    def clean(self, line: str) -> str:
+        if self._in_key and may_be_of_a_key(line):
+            self._in_key = not ends_key(line)
+            return HIDDEN
+        self._in_key = opens_key(line)
+        return self._redactor.clean(line)
 
 
 class RedactingFormatter(logging.Formatter):
-    """For what a process logs, tracebacks too: Docker keeps it."""
+    """For what a process logs, tracebacks too: Docker keeps it. A message is one line; what follows
+    it is indented, so that nothing in it is taken for a line of the log."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clean = Redactor.from_environment().clean
 
-    def format(self, record: logging.LogRecord) -> str:
-        return self._clean(super().format(record))
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return shown(self._clean(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return self._indented(super().formatStack(stack_info))
+
+    def _indented(self, text: str) -> str:
+        return "\n".join(f"  {shown(line)}" for line in self._clean(text).split("\n"))
 
 
 def first_line(error: BaseException) -> str:
@@ -132,72 +111,22 @@ def first_line(error: BaseException) -> str:
     return Redactor.from_environment().clean(said)[:LINE_LENGTH]
 
 
-def _secrets(variables: Mapping[str, str]) -> Iterator[str]:
-    for name, value in variables.items():
-        if _SECRET_NAME.search(name.upper().removesuffix("_FILE")):
-            secret = _contents(value) if name.endswith("_FILE") else value
-            yield from (secret.strip(), *secret.splitlines(), *secret.split(","))
-            # Of a webhook's address it is the path that is secret, and that errors show.
-            paths = [_split(address).path for address in secret.split(",") if "://" in address]
-            yield from (path for path in paths if len(path) >= SECRET_PATH)
-        elif "://" in value:
-            yield from (_split(address).password for address in value.split(","))
-
-
-def _in_dotenv(text: str) -> Iterator[str]:
-    given = parse(text)
-    yield from _secrets(given.values)
-    lines = text.splitlines()
-    for number in given.wrong:
-        # Whatever it is meant to be: a line of a key, a password on its own.
-        line = lines[number - 1].strip()
-        yield from (line, line.partition("=")[2].strip(" \t'\""))
-
-
-def _least_piece(value: str) -> int:
-    """How many of its characters are a piece of a value: of an address not its host alone."""
-    scheme, sign, rest = value.partition("://")
-    host = rest.partition("/")[0]
-    return len(f"{scheme}{sign}{host}/") + PIECE if sign else PIECE
-
-
-class _Address(NamedTuple):
-    password: str = ""
-    path: str = ""
-
-
-def _split(address: str) -> _Address:
-    try:
-        parts = urlsplit(address.strip())
-        return _Address(parts.password or "", parts.path if parts.scheme.startswith("http") else "")
-    except ValueError:
-        return _Address()
-
-
-def _forms(value: str) -> set[str]:
-    """A value as it is, and as it is written into other things."""
-    escaped = {json.dumps(value), json.dumps(value, ensure_ascii=False), repr(value)}
-    quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
-    lower = {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in quoted}
-    return {
-        *(value, unquote(value), value.replace("$", "$$")),
-        *(form[1:-1] for form in escaped),
-        *(quoted | lower),
-    }
-
-
-def _hide(text: str, spans: list[tuple[int, int]]) -> str:
+def _hide(text: str, spans: list[Span]) -> str:
     parts, shown, hidden = [], 0, -1
     for begin, end in spans:
-        # Values can overlap; what they cover together is hidden once.
-        if begin > hidden:
-            parts += [text[shown:begin], HIDDEN]
-        shown = hidden = max(hidden, end)
+        # Values can overlap; what they cover together is hidden once a line.
+        for start, stop in _lines(text, max(begin, hidden), end):
+            if start > hidden:
+                parts += [text[shown:start], HIDDEN]
+            shown = hidden = max(hidden, stop)
     return "".join([*parts, text[shown:]])
 
 
-def _contents(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, ValueError):
-        return ""
+def _lines(text: str, begin: int, end: int) -> Iterator[Span]:
+    """The parts of a span between line breaks, which stay."""
+    while (at := text.find("\n", begin, end)) >= 0:
+        if at > begin:
+            yield begin, at
+        begin = at + 1
+    if end > begin:
+        yield begin, end

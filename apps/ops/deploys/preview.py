@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from django.db import DatabaseError, connection
 
@@ -24,8 +24,12 @@ from apps.ops.stack.engine import Engine
 SHOWN_COMMITS = 20
 
 
-def describe(ref: str | None, *, settings: OpsSettings, refresh: bool, as_json: bool) -> str:
-    """What `deploy REF` would do now. Asks the remote, and changes nothing that runs.
+def describe(
+    ref: str | None, *, settings: OpsSettings, refresh: bool, as_json: bool
+) -> list[str] | dict[str, Any]:
+    """What `deploy REF` would do now, in lines or as JSON.
+
+    Asks the remote, and changes nothing that runs.
 
     Migrations are named from the release's files against the database: those of installed packages
     are only known once the image is built, and the deployment itself asks there.
@@ -44,10 +48,8 @@ def describe(ref: str | None, *, settings: OpsSettings, refresh: bool, as_json: 
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:
         steps = [step.name for step in deploy_steps()]
-        return json.dumps(
-            {**plan_as_json(plan), "migrations": migrations, "steps": steps}, indent=2
-        )
-    return "\n".join(_lines(plan, migrations, refresh=refresh))
+        return {**plan_as_json(plan), "migrations": migrations, "steps": steps}
+    return _lines(plan, migrations, refresh=refresh)
 
 
 def _pending(files: list[str]) -> list[str] | None:

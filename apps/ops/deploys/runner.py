@@ -18,7 +18,7 @@ from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Cancelled, Interrupted, OpsError, StepFailed, SwappedBack
 from apps.ops.models import Deployment
-from apps.ops.redact import Redactor
+from apps.ops.redact import LineByLine, Redactor
 from apps.ops.stack.engine import EngineAway
 
 LIVE_WITH_WARNINGS = 6
@@ -48,7 +48,8 @@ class Runner:
         # A story that is resumed has told its warnings.
         self._told_warnings = len(recorder.story.warnings)
         context.write_ahead = recorder.intend
-        context.say = lambda line: self._tell.line(self._redactor.clean(line))
+        lines = LineByLine(self._redactor)
+        context.say = lambda line: self._tell.line(lines.clean(line))
         context.note = lambda line: self._tell.noted(self._redactor.clean(line))
 
     def run(self, ref: str) -> Outcome:

@@ -1,12 +1,55 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, ClassVar
+import sys
+from typing import Any, ClassVar, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from apps.ops.errors import OpsError
+from apps.ops.gate import shown
+from apps.ops.output import Output
 
-class CommandWithExitCodes(BaseCommand):
+
+class OpsCommand(BaseCommand):
+    """A command whose output goes through the gate."""
+
+    stdout: Output
+    stderr: Output
+
+    def __init__(self, stdout: Any = None, stderr: Any = None, **options: Any) -> None:
+        super().__init__(stdout, stderr, **options)
+        style = self.stderr.style_func
+        self.stdout = Output(stdout or sys.stdout)
+        self.stderr = Output(stderr or sys.stderr)
+        self.stderr.style_func = style
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        for name in ("stdout", "stderr"):
+            if out := options.pop(name, None):
+                setattr(self, name, Output(out))
+        return super().execute(*args, **options)
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(*args, **kwargs)
+        parser.__class__ = _Parser
+        return parser
+
+    def tell(self, error: OpsError, *, traffic: str = "Traffic is as it was.") -> None:
+        """What was found, what it means for the traffic, the next command.
+
+        Args:
+            traffic: what is said of it when the error says nothing.
+        """
+        self.stderr.text(error.output)
+        self.stderr.write(error.found)
+        if said := error.traffic or traffic:
+            self.stderr.write(said)
+        if error.next:
+            self.stderr.write(f"Next: {error.next}")
+
+
+class CommandWithExitCodes(OpsCommand):
     """A command whose --help ends with what its exit codes mean."""
 
     exit_codes: ClassVar[str]
@@ -16,3 +59,8 @@ class CommandWithExitCodes(BaseCommand):
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = self.exit_codes
         return parser
+
+
+class _Parser(CommandParser):
+    def error(self, message: str) -> NoReturn:
+        raise super().error(shown(message))

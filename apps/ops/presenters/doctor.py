@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from apps.ops.doctor import Diagnosis
+from apps.ops.gate import shown
 from apps.ops.health.result import Result, Status
 from apps.ops.health.runner import Finding
-from apps.ops.presenters.logs import visible
+from apps.ops.presenters.logs import STYLES
+from apps.ops.presenters.styled import Screen
 
 # In the order in which they are asked on a bad night.
 QUESTIONS = (
@@ -27,19 +26,20 @@ _MARKS = {Status.GOOD: "[green]ok[/]", Status.BAD: "[red]!![/]", Status.UNKNOWN:
 MAX_LINE = 200
 
 
-def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
+def print_diagnosis(diagnosis: Diagnosis, console: Screen) -> None:
     for question, findings in _asked(diagnosis.findings):
-        console.print(f"[bold]{question}[/]")
+        console.say("[bold]{}[/]", question)
         for names, result in _together(findings):
             of = f"{names}: " if result.status is not Status.GOOD else ""
-            console.print(f"  {_MARKS[result.status]} {escape(of + result.summary)}")
+            console.say(f"  {_MARKS[result.status]} {{}}", of + result.summary)
             if result.next:
-                console.print(f"     → {escape(result.next)}")
+                console.print(f"     → {result.next}")
     for service, lines in diagnosis.logs.items():
-        console.print(f"[bold]What {service} said last[/]")
+        console.say("[bold]What {} said last[/]", service)
         for line in lines:
-            console.print(f"  | {escape(visible(line)[:MAX_LINE])}")
-    console.print(f"\n{_verdict(diagnosis.findings)}")
+            console.print(f"  | {shown(STYLES.sub('', line))[:MAX_LINE]}")
+    console.print()
+    console.say(_verdict(diagnosis.findings))
 
 
 def diagnosis_as_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -3,11 +3,14 @@ else as it is."""
 
 from __future__ import annotations
 
+import json
 import sys
 
 from apps.ops.deploys.events import Listener
+from apps.ops.output import Output
 from apps.ops.presenters.lines import Lines
 from apps.ops.presenters.replay import Pausable, exit_code, replay
+from apps.ops.redact import Redactor
 from apps.ops.remote.commands import Words
 
 
@@ -24,6 +27,7 @@ class Followed:
         self._is_eventful = words.is_eventful
         self._listener: Listener | None = None
         self._live: Pausable | None = None
+        self._redactor = Redactor.from_environment()
         if words.is_json or not words.is_eventful:
             return
         if (sys.stdout.isatty() or words.force_color) and words.verbosity == 1:
@@ -36,14 +40,22 @@ class Followed:
         if self._is_eventful and b'"ended"' in line:
             self.exit_code = exit_code(line)
         if self._listener is None:
-            sys.stdout.buffer.write(line + b"\n")
+            self._pass_on(line)
         elif not replay(line.decode(errors="replace"), self._listener):
-            sys.stdout.write(line.decode(errors="replace") + "\n")
+            Output(sys.stdout, self._redactor).write(line.decode(errors="replace"))
         sys.stdout.flush()
+
+    def _pass_on(self, line: bytes) -> None:
+        """What is for machines, as it came, when it is JSON."""
+        text = line.decode(errors="replace")
+        try:
+            Output(sys.stdout, self._redactor).json(json.loads(text))
+        except ValueError:
+            Output(sys.stdout, self._redactor).write(text)
 
     def stderr(self, line: bytes) -> None:
         # Not to the file behind it: live progress moves down for what goes to sys.stderr.
-        sys.stderr.write(line.decode(errors="replace") + "\n")
+        Output(sys.stderr, self._redactor).write(line.decode(errors="replace"))
         sys.stderr.flush()
 
     def pause(self) -> bool:

@@ -6,32 +6,30 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from apps.ops.health.history import CheckHistory
 from apps.ops.health.result import Status
 from apps.ops.health.runner import Finding
+from apps.ops.presenters.styled import Screen, table
 
 # Beside the word: neither the sign nor the colour has to be seen to know it.
 SIGNS = {"good": "✓", "bad": "✗", "unknown": "?"}
 COLORS = {"good": "green", "bad": "red", "unknown": "yellow"}
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    table = _table("check", "status", "took", "what was found", "next")
+def print_findings(findings: Sequence[Finding], console: Screen) -> None:
+    rows = table("check", "status", "took", "what was found", "next")
     for f in findings:
-        table.add_row(
-            escape(f.name),
-            _colored(f.result.status),
+        rows.add_row(
+            f.name,
+            _colored(f.result.status, console),
             f"{f.seconds:.2f} s",
-            escape(f.result.summary),
-            escape(f.result.next),
+            f.result.summary,
+            f.result.next,
         )
-    console.print(table)
-    console.print(escape(headline(findings)))
+    console.print(rows)
+    console.print(headline(findings))
 
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -73,35 +71,35 @@ def headline(findings: Sequence[Finding]) -> str:
     return ", ".join(said) + "."
 
 
-def print_histories(histories: Sequence[CheckHistory], console: Console) -> None:
+def print_histories(histories: Sequence[CheckHistory], console: Screen) -> None:
     if not histories:
         console.print("No check has been run yet. Next: manage.py check_health")
         return
-    table = _table(
+    rows = table(
         "check", "status", "since (UTC)", "last seen (UTC)", "uptime", "not known", "flips"
     )
     for h in histories:
-        table.add_row(
-            escape(h.name),
-            _colored(h.status),
+        rows.add_row(
+            h.name,
+            _colored(h.status, console),
             _moment(h.since),
             _moment(h.last_seen),
             h.uptime.in_words,
             _length(h.uptime.unknown),
             str(len(h.flips)),
         )
-    console.print(table)
+    console.print(rows)
 
 
-def print_history(history: CheckHistory, console: Console) -> None:
+def print_history(history: CheckHistory, console: Screen) -> None:
     up = history.uptime
-    facts = {
-        "check": escape(history.name),
-        "status": _colored(history.status),
+    facts: dict[str, str | Text] = {
+        "check": history.name,
+        "status": _colored(history.status, console),
         "since": f"{_moment(history.since)} UTC",
         "last seen": f"{_moment(history.last_seen)} UTC",
-        "found": escape(history.summary),
-        "next": escape(history.next),
+        "found": history.summary,
+        "next": history.next,
         "uptime": f"{up.in_words}, since {_moment(up.since)} UTC",
         "good": _length(up.good),
         "bad": _length(up.bad),
@@ -109,16 +107,16 @@ def print_history(history: CheckHistory, console: Console) -> None:
     }
     for name, value in facts.items():
         if value:
-            console.print(f"{name:<10} {value}")
-    table = _table("when (UTC)", "was", "is", "what was found")
+            console.say(f"{name:<10} {{}}", value)
+    rows = table("when (UTC)", "was", "is", "what was found")
     for flip in history.flips:
-        table.add_row(
+        rows.add_row(
             _moment(flip.at),
-            _colored(flip.was) if flip.was else "new",
-            _colored(flip.status),
-            escape(flip.summary),
+            _colored(flip.was, console) if flip.was else "new",
+            _colored(flip.status, console),
+            flip.summary,
         )
-    console.print(table if history.flips else "It did not change in this time.")
+    console.print(rows if history.flips else "It did not change in this time.")
 
 
 def history_as_json(history: CheckHistory, *, with_flips: bool) -> dict[str, Any]:
@@ -149,15 +147,8 @@ def word(status: str) -> str:
     return f"{SIGNS.get(status, '·')} {status}"
 
 
-def _colored(status: str) -> str:
-    return f"[{COLORS.get(status, 'default')}]{word(status)}[/]"
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+def _colored(status: str, console: Screen) -> Text:
+    return console.styled(f"[{COLORS.get(status, 'default')}]{{}}[/]", word(status))
 
 
 def _moment(at: datetime) -> str:

@@ -7,55 +7,53 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from apps.ops.exits import EXIT_CODES
 from apps.ops.models import Deployment, Step
+from apps.ops.presenters.styled import Screen, table
 
 OUTPUT_LINES = 20
 
 
-def print_list(deployments: Sequence[Deployment], console: Console) -> None:
+def print_list(deployments: Sequence[Deployment], console: Screen) -> None:
     if not deployments:
         console.print("No deployment that fits.")
         return
-    table = _table("#", "what", "release", "how it went", "by", "from", "when (UTC)", "took", "")
+    rows = table("#", "what", "release", "how it went", "by", "from", "when (UTC)", "took", "")
     for d in deployments:
-        table.add_row(
+        rows.add_row(
             str(d.pk),
-            _safe(f"{d.kind} {d.ref[:40]}"),
+            f"{d.kind} {d.ref[:40]}",
             d.release.short if d.release else "",
             _how(d),
-            _safe(d.requested_by),
-            _safe(d.requested_from),
+            d.requested_by,
+            d.requested_from,
             _moment(d.created_at),
             _seconds(d.started_at, d.finished_at),
             ", ".join(_marks(d)),
         )
-    console.print(table)
+    console.print(rows)
 
 
-def print_one(deployment: Deployment, steps: Sequence[Step], console: Console) -> None:
+def print_one(deployment: Deployment, steps: Sequence[Step], console: Screen) -> None:
     for name, value in _facts(deployment):
-        console.print(f"{name:<12} {_safe(value)}")
+        console.print(f"{name:<12} {value}")
     if deployment.error:
         console.print()
-        for part in (*deployment.error.splitlines(), deployment.traffic):
-            console.print(_safe(part))
+        for part in (*deployment.error.split("\n"), deployment.traffic):
+            console.print(part)
         if deployment.next:
-            console.print(f"Next: {_safe(deployment.next)}")
+            console.print(f"Next: {deployment.next}")
     for warning in deployment.warnings:
-        console.print(f"[yellow]! {_safe(warning)}[/]")
+        console.say("[yellow]! {}[/]", warning)
     if steps:
         console.print(_steps(steps))
     for step in steps:
         if step.status == Step.Status.FAILED and step.output:
             console.print(f"The last lines of {step.name}:")
-            for line in step.output.splitlines()[-OUTPUT_LINES:]:
-                console.print(f"  {_safe(line)}")
+            for line in step.output.split("\n")[-OUTPUT_LINES:]:
+                console.print(f"  {line}")
     _print_parts("Commits", deployment.commits_total, _commits(deployment), console)
     _print_parts("Migrations", len(deployment.migrations), _lines(deployment.migrations), console)
     _print_parts("Bake", len(deployment.bake), _lines(deployment.bake), console)
@@ -133,15 +131,15 @@ def _facts(d: Deployment) -> Iterator[tuple[str, str]]:
 
 
 def _steps(steps: Sequence[Step]) -> Table:
-    table = _table("step", "how it went", "took", "what came of it")
+    rows = table("step", "how it went", "took", "what came of it")
     for step in steps:
-        table.add_row(
+        rows.add_row(
             step.name,
             step.status,
             _seconds(step.started_at, step.finished_at),
-            _safe(step.summary),
+            step.summary,
         )
-    return table
+    return rows
 
 
 def _commits(d: Deployment) -> list[str]:
@@ -151,11 +149,11 @@ def _commits(d: Deployment) -> list[str]:
     return lines
 
 
-def _print_parts(heading: str, count: int, lines: Sequence[str], console: Console) -> None:
+def _print_parts(heading: str, count: int, lines: Sequence[str], console: Screen) -> None:
     if lines:
         console.print(f"{heading} ({count}):")
     for line in lines:
-        console.print(f"  {_safe(line)}")
+        console.print(f"  {line}")
 
 
 def _lines(value: Any, indent: int = 0) -> list[str]:
@@ -164,23 +162,16 @@ def _lines(value: Any, indent: int = 0) -> list[str]:
     if isinstance(value, list):
         return [line for item in value for line in _lines(item, indent)]
     if not isinstance(value, dict):
-        return [pad + part for part in str(value).splitlines()]
+        return [pad + part for part in str(value).split("\n")]
     lines = []
     for name, item in value.items():
         if isinstance(item, dict | list) and item:
             lines += [f"{pad}{name}:", *_lines(item, indent + 1)]
         elif isinstance(item, str) and "\n" in item:
-            lines += [f"{pad}{name}:", *(f"{pad}  {part}" for part in item.splitlines())]
+            lines += [f"{pad}{name}:", *(f"{pad}  {part}" for part in item.split("\n"))]
         else:
             lines.append(f"{pad}{name}: {item if isinstance(item, str) else json.dumps(item)}")
     return lines
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
 
 
 def _how(d: Deployment) -> str:
@@ -194,11 +185,6 @@ def _marks(d: Deployment) -> Iterator[str]:
         yield f"{count} warning{'' if count == 1 else 's'}"
     if d.override:
         yield "overruled"
-
-
-def _safe(text: str) -> str:
-    """Anybody's text: no markup of rich's, and nothing that a terminal would obey."""
-    return escape("".join(c if c.isprintable() else " " for c in text))
 
 
 def _moment(at: datetime) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -10,11 +9,12 @@ from typing import Any, TextIO
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.plan import Plan
 from apps.ops.errors import OpsError
+from apps.ops.output import Output
 
 
 class JsonLines(Listener):
     def __init__(self, out: TextIO) -> None:
-        self._out = out
+        self._out = Output(out)
 
     def started(self, deployment: int | None, ref: str) -> None:
         self._write("started", deployment=deployment, ref=ref)
@@ -69,7 +69,7 @@ class JsonLines(Listener):
 
     def _write(self, event: str, **fields: Any) -> None:
         record = {"event": event, "time": datetime.now(UTC).isoformat(), **fields}
-        self._out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._out.json(record)
         self._out.flush()
 
 

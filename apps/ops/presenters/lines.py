@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TextIO
 
+from django.core.management.base import OutputWrapper
+
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.plan import Plan
 from apps.ops.errors import OpsError
+from apps.ops.output import Output
 from apps.ops.presenters.words import headline, plan_facts
 
 
@@ -16,8 +19,10 @@ class Lines(Listener):
     verbosity: Django's: 0 only how it ended, 1 the steps, 2 and 3 their output too.
     """
 
-    def __init__(self, out: TextIO, *, verbosity: int = 1, kind: str = "deploy") -> None:
-        self._out = out
+    def __init__(
+        self, out: TextIO | OutputWrapper, *, verbosity: int = 1, kind: str = "deploy"
+    ) -> None:
+        self._out = Output(out)
         self._verbosity = verbosity
         self._kind = kind
 
@@ -53,7 +58,7 @@ class Lines(Listener):
     def ended(self, outcome: Outcome) -> None:
         self._write(headline(outcome))
         if error := outcome.error:
-            for line in error.output.splitlines():
+            for line in error.output.split("\n") if error.output else ():
                 self._write(f"  | {line}")
             self._write(error.found)
             self._write(error.traffic)
@@ -65,5 +70,5 @@ class Lines(Listener):
             self._write(text)
 
     def _write(self, text: str) -> None:
-        self._out.write(f"{datetime.now(UTC):%H:%M:%S} {text}\n")
+        self._out.write(f"{datetime.now(UTC):%H:%M:%S} {text}")
         self._out.flush()

@@ -5,25 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from apps.ops.presenters.styled import Screen, table
 from apps.ops.stack.engine import Service
 from apps.ops.status import ColorStatus, Status
 
 
-def print_status(status: Status, console: Console) -> None:
-    console.print(_traffic(status))
+def print_status(status: Status, console: Screen) -> None:
+    console.print(_traffic(status, console))
     if status.deploying:
-        console.print(f"[yellow]A deployment runs: {escape(status.deploying)}[/]")
+        console.say("[yellow]A deployment runs: {}[/]", status.deploying)
     if status.colors or status.services:
         console.print(_services(status))
     if status.deployments:
         console.print(_deployments(status))
     for problem in status.problems:
-        console.print(f"[red]! {escape(problem)}[/]")
+        console.say("[red]! {}[/]", problem)
 
 
 def status_as_json(status: Status) -> dict[str, Any]:
@@ -77,28 +76,26 @@ def _service_as_json(service: Service | None) -> dict[str, Any]:
     }
 
 
-def _traffic(status: Status) -> str:
-    who = f"[bold]{status.live}[/] ({status.live.service}) gets the traffic"
+def _traffic(status: Status, console: Screen) -> Text:
+    who = console.styled("[bold]{}[/] ({}) gets the traffic", status.live, status.live.service)
     if page := status.maintenance:
-        by = f" (put up by {escape(page.by)})" if page.by else ""
-        return f"[yellow]The maintenance page is up[/]{by}; behind it {who}."
-    return f"{who}; the front door answers {escape(str(status.front_door))}."
+        by = f" (put up by {page.by})" if page.by else ""
+        return console.styled("[yellow]The maintenance page is up[/]{}; behind it {}.", by, who)
+    return console.styled("{}; the front door answers {}.", who, status.front_door)
 
 
 def _services(status: Status) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("service", "role", "release", "state", "since", "in flight"):
-        table.add_column(heading, overflow="fold")
+    rows = table("service", "role", "release", "state", "since", "in flight")
     for color in status.colors:
-        table.add_row(
+        rows.add_row(
             color.color.service,
             f"{color.color}, live" if color.color is status.live else str(color.color),
             *_cells(color.service, _readiness(color)),
             "" if color.in_flight is None else str(color.in_flight),
         )
     for name, service in status.services:
-        table.add_row(name, "", *_cells(service, service.health if service else ""), "")
-    return table
+        rows.add_row(name, "", *_cells(service, service.health if service else ""), "")
+    return rows
 
 
 def _readiness(color: ColorStatus) -> str:
@@ -113,7 +110,7 @@ def _cells(service: Service | None, health: str) -> tuple[str, str, str]:
     state = ", ".join(part for part in (service.status, health) if part)
     if service.restarts:
         state += f", restarted {service.restarts} times"
-    return service.release[:12], escape(state), _since(service.started_at)
+    return service.release[:12], state, _since(service.started_at)
 
 
 def _since(iso: str) -> str:
@@ -123,18 +120,16 @@ def _since(iso: str) -> str:
 
 
 def _deployments(status: Status) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("#", "what", "release", "how it went", "by", "from", "when (UTC)", "took"):
-        table.add_column(heading, overflow="fold")
+    rows = table("#", "what", "release", "how it went", "by", "from", "when (UTC)", "took")
     for d in status.deployments:
-        table.add_row(
+        rows.add_row(
             str(d.pk),
-            escape(f"{d.kind} {d.ref[:40]}"),
+            f"{d.kind} {d.ref[:40]}",
             d.release.short if d.release else "",
             d.status,
-            escape(d.requested_by),
-            escape(d.requested_from),
+            d.requested_by,
+            d.requested_from,
             f"{d.created_at:%Y-%m-%d %H:%M:%S}",
             f"{d.duration.total_seconds():.0f} s" if d.duration else "",
         )
-    return table
+    return rows

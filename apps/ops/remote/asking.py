@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from apps.ops.gate import shown
+from apps.ops.output import Output
+
 Say = Callable[[str], None]
 
 
@@ -32,13 +35,17 @@ class Nobody:
 
 class Terminal:
     def yes(self, question: str) -> bool:
-        sys.stderr.write(f"{question} Type 'yes' to go on: ")
-        sys.stderr.flush()
+        out = Output(sys.stderr)
+        *lines, last = question.split("\n")
+        for line in lines:
+            out.write(line)
+        out.write(f"{last} Type 'yes' to go on: ", ending="")
+        out.flush()
         return sys.stdin.readline().strip().lower() == "yes"
 
     def secret(self, question: str) -> str | None:
         try:
-            return getpass.getpass(f"{question}: ", stream=sys.stderr) or None
+            return getpass.getpass(f"{shown(question)}: ", stream=sys.stderr) or None
         except EOFError:
             return None
 

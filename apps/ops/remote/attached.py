@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
-from apps.ops.redact import Redactor
+from apps.ops.output import Relay
 from apps.ops.remote import commands
 from apps.ops.remote.connection import Completed, Connection, Size
 
@@ -37,18 +36,21 @@ def run(connection: Connection, argv: Sequence[str], *, by: str) -> int:
     terminal = is_terminal()
     name = commands.new_name("attached")
     words = commands.attached(connection.server.directory, argv, name=name, by=by, tty=terminal)
-    if terminal:
-        with _raw():
+    # A terminal's keys are for whoever else reads it (`| less`).
+    piped = None if sys.stdin.isatty() else sys.stdin.fileno()
+    out, err = Relay(1), Relay(2, lines=not terminal)
+    try:
+        with _raw() if terminal else nullcontext():
             return connection.stream(
                 words,
-                on_stdout=_cleaned_to(1),
-                on_stderr=_cleaned_to(2),
-                tty=size,
-                stdin=sys.stdin.fileno(),
+                on_stdout=out.feed,
+                on_stderr=err.feed,
+                tty=size if terminal else None,
+                stdin=sys.stdin.fileno() if terminal else piped,
             )
-    # A terminal's keys are for whoever else reads it (`| less`).
-    stdin = None if sys.stdin.isatty() else sys.stdin.fileno()
-    return connection.stream(words, on_stdout=_to(1), on_stderr=_cleaned_to(2), stdin=stdin)
+    finally:
+        out.end()
+        err.end()
 
 
 def capture(connection: Connection, argv: Sequence[str], *, by: str) -> Completed:
@@ -60,25 +62,6 @@ def capture(connection: Connection, argv: Sequence[str], *, by: str) -> Complete
     name = commands.new_name("attached")
     words = commands.attached(connection.server.directory, argv, name=name, by=by, tty=False)
     return connection.run(words, seconds=CAPTURED_SECONDS)
-
-
-def _to(descriptor: int) -> Callable[[bytes], None]:
-    def write(data: bytes) -> None:
-        while data:
-            data = data[os.write(descriptor, data) :]
-
-    return write
-
-
-def _cleaned_to(descriptor: int) -> Callable[[bytes], None]:
-    """Without what Compose quotes of the server's `.env`; it writes that in one piece."""
-    write, clean = _to(descriptor), Redactor.from_environment().clean
-
-    def write_cleaned(data: bytes) -> None:
-        text = clean(data.decode(errors="surrogateescape"))
-        write(text.encode(errors="surrogateescape"))
-
-    return write_cleaned
 
 
 @contextmanager

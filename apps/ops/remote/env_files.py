@@ -20,6 +20,7 @@ from django.conf import settings
 from apps.ops.dotenv import Changes, Dotenv, Example, compare, parse, read_example
 from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
 from apps.ops.interrupts import cancellable
+from apps.ops.output import Output
 from apps.ops.remote.asking import Ask, Say, whoever_is_there
 from apps.ops.remote.connection import Connection
 from apps.ops.remote.server_file import ServerFile
@@ -319,8 +320,9 @@ class _EnvFiles:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    out = Output(sys.stdout)
+    out.text(line)
+    out.flush()
 
 
 def _names(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 import socket
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,7 +64,8 @@ class LogReader:
         since: seconds since 1970; None means from their beginnings.
         tail: at most so many lines of each container, the last ones; None means all.
         wanted: which lines to tell, by their text.
-        clean: what is done to a line's text before anybody sees it.
+        cleaner: makes, for each container, what is done to the text of its lines before anybody
+            sees them.
 
     Raises (every method):
         OpsError: the daemon does not answer, or not in time, or a log cannot be read.
@@ -78,14 +79,14 @@ class LogReader:
         since: float | None = None,
         tail: int | None = None,
         wanted: Callable[[str], bool] | None = None,
-        clean: Callable[[str], str] = str,
+        cleaner: Callable[[], Callable[[str], str]] = lambda: str,
     ) -> None:
         self._project = project
         self._services = services
         self._since = since
         self._tail = tail
         self._wanted = wanted
-        self._clean = clean
+        self._cleaners = defaultdict[str, Callable[[str], str]](cleaner)
         self._begun = time()
         self._last: dict[str, str] = {}
 
@@ -162,7 +163,7 @@ class LogReader:
         for line in lines:
             before = self._last.get(line.source.container, "")
             self._last[line.source.container] = max(before, line.at)
-            cleaned = Line(line.at, line.source, self._clean(line.text))
+            cleaned = Line(line.at, line.source, self._cleaners[line.source.container](line.text))
             if self._wanted is None or self._wanted(cleaned.text):
                 yield cleaned
 

@@ -303,7 +303,7 @@ def test_logs_on_the_page_hide_secrets_and_cannot_move_the_cursor(
     )
     shown = page()
 
-    assert "  | ^[[2J••• [bold]x[/nothing]\n" in shown
+    assert "  | \\x1b[2J••• [bold]x[/nothing]\n" in shown
     assert "correct-horse-battery" not in page(format="json")
 
 

@@ -166,7 +166,7 @@ def test_what_a_deployment_runs_beside_the_services_is_utility(start: Start, log
 def test_control_characters_are_written_out(start: Start, logs: Any) -> None:
     start("caddy", r"printf '\033[31mred\033[0m \033]0;title\007 \033[2J back\rdone\n'")
 
-    assert said(logs()) == ["red ^[]0;title^G ^[[2J back^Mdone"]
+    assert said(logs()) == [r"red \x1b]0;title\x07 \x1b[2J back\rdone"]
 
 
 def test_secrets_are_hidden_also_from_grep(

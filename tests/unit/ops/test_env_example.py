@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from apps.ops.conf import OpsSettings
+from apps.ops.redaction.public import NAMES
 
 ROOT = Path(__file__).parents[3]
 # What a login shell or Compose's own run knows.
@@ -105,3 +106,10 @@ def test_what_is_required_is_what_the_stack_cannot_do_without() -> None:
     assert required == ["SECRET_KEY", "POSTGRES_PASSWORD", "SITE_HOST"]
     demanded = re.findall(r"\$\{(\w+):\?", text("compose.prod.yml"))
     assert set(demanded) | {"SECRET_KEY"} == set(required)
+
+
+def test_a_variable_is_named_public_or_is_a_secret_by_intent() -> None:
+    assert set(EXAMPLE) - NAMES == {
+        *("EMAIL_URL", "OPS_CLOUDFLARE_TOKEN", "OPS_NOTIFY_SLACK", "OPS_NOTIFY_WEBHOOKS"),
+        *("OPS_PING_URL", "POSTGRES_PASSWORD", "SECRET_KEY", "SECRET_KEY_FALLBACKS"),
+    }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ops.presenters.logs import visible
+from apps.ops.gate import shown
 from apps.ops.stack.log_reader import MAX_LINE, PART, split_log
 
 TIME = b"2026-11-23T12:00:00.123456789Z "
@@ -50,11 +50,11 @@ def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
 
 @given(st.text())
 def test_nothing_that_moves_a_cursor_is_left(text: str) -> None:
-    assert not any(ord(c) < 32 and c != "\t" for c in visible(text))
-    assert not any(127 <= ord(c) < 160 or c in "\u202e\u2066" for c in visible(text))
+    assert not any(ord(c) < 32 and c != "\t" for c in shown(text))
+    assert not any(127 <= ord(c) < 160 or c in "\u202e\u2066" for c in shown(text))
 
 
 def test_what_is_harmless_stays_as_it_is() -> None:
     said = "GET /käse\t200 👩‍🚀 [bold]"
 
-    assert visible(said) == said
+    assert shown(said) == said

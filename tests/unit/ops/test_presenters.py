@@ -122,7 +122,7 @@ def lines(verbosity: int, outcome: Outcome = FAILED) -> list[str]:
 
 def test_lines_tell_each_step_and_how_it_ended() -> None:
     assert lines(1) == [
-        "deploy main [/] \N{LINE SEPARATOR} (deployment #7)",
+        "deploy main [/] \\u2028 (deployment #7)",
         "release: 3f2c9a17d04b Say [bold]hello[/] (Ada)",
         "live: blue, release aaaaaaaaaaaa",
         "candidate: green (django-b)",

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.ops.redact import HIDDEN, MIN_LENGTH, RedactingFormatter, Redactor, first_line
+from apps.ops.redact import HIDDEN, RedactingFormatter, Redactor, first_line
 
 secret = st.text(
-    st.characters(codec="utf-8", exclude_characters=HIDDEN), min_size=MIN_LENGTH, max_size=12
+    st.characters(codec="utf-8", exclude_characters=HIDDEN + "\n"), min_size=6, max_size=12
 )
 
 
@@ -25,34 +25,15 @@ def test_a_secrets_value_is_hidden_wherever_it_stands() -> None:
     assert redactor.clean("x=tr0ub4dor;y=tr0ub4dor") == f"x={HIDDEN};y={HIDDEN}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "SECRET_KEY",
-        "secret_key",
-        "POSTGRES_PASSWORD",
-        "SMTP_PASSWD",
-        "GITHUB_TOKEN",
-        "SENTRY_DSN",
-        "OPS_NOTIFY_SLACK",
-    ]
-    + ["CLOUDFLARE_API_KEY", "STRIPE_APIKEY", "DEPLOY_KEY", "AWS_CREDENTIALS", "PRIVATE_STUFF"],
-)
-def test_a_variables_name_says_that_it_is_secret(name: str) -> None:
-    assert Redactor.from_environment({name: "tr0ub4dor"}).clean("tr0ub4dor") == HIDDEN
+@pytest.mark.parametrize("name", ["POSTGRES_HOST", "OPS_REMOTE", "PYTHONPATH", "SITE_HOST_FILE"])
+def test_a_public_variables_value_is_shown(name: str) -> None:
+    assert Redactor.from_environment({name: "tr0ub4dor"}).clean("tr0ub4dor") == "tr0ub4dor"
 
 
-@pytest.mark.parametrize("name", ["KEYBOARD", "POSTGRES_HOST", "MONKEY_NAME", "SECRET_KEY_FILE"])
-def test_other_values_are_left_alone(name: str) -> None:
-    assert Redactor.from_environment({name: "/run/postgres"}).clean("/run/postgres") == (
-        "/run/postgres"
-    )
+def test_a_short_value_is_hidden_where_it_stands_alone() -> None:
+    redactor = Redactor(["shor1", "longer"])
 
-
-def test_a_short_value_would_stand_in_too_many_innocent_lines() -> None:
-    redactor = Redactor(["short", "longer"])
-
-    assert redactor.clean("short and longer") == f"short and {HIDDEN}"
+    assert redactor.clean("shor1, shor1er, longer") == f"{HIDDEN}, shor1er, {HIDDEN}"
 
 
 def test_nothing_to_hide_leaves_the_text_as_it_is() -> None:
@@ -187,9 +168,9 @@ TOKEN = "q7WmZt2LxR9vKc4NbY6hJd8sFg3pAe5u"
         (f"it is {TOKEN[:20]}…", f"it is {HIDDEN}…"),
         (f"it is ({TOKEN[:20]})", f"it is ({HIDDEN})"),
         (f"{TOKEN[-11:]} it is", f"{HIDDEN} it is"),
+        (f"it is {TOKEN[:12]} and more", f"it is {HIDDEN} and more"),
         # What only begins alike.
-        (f"it is {TOKEN[:9]}", f"it is {TOKEN[:9]}"),
-        (f"it is {TOKEN[:12]} and more", f"it is {TOKEN[:12]} and more"),
+        (f"it is {TOKEN[:7]}", f"it is {TOKEN[:7]}"),
     ],
 )
 def test_what_is_left_of_a_value_where_a_line_was_cut_is_hidden(text: str, cleaned: str) -> None:
@@ -233,7 +214,7 @@ def test_what_is_logged_has_no_secret_its_traceback_neither(
 
     text = formatter.format(record)
 
-    assert text.startswith(f"with {HIDDEN}\nTraceback")
+    assert text.startswith(f"with {HIDDEN}\n  Traceback")
     assert text.endswith(f"RuntimeError: {HIDDEN} was refused")
 
 

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.agent.agent import Agent, crontab_path, described, read_crontab, service_of
+from apps.ops.management.base import OpsCommand
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "What the utility service runs all day: the crontab's ops commands, what is asked for in "
         "the admin, and putting in order what a killed deployment left; in the jobs service, the "
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         path = crontab_path(settings.OPS, settings.BASE_DIR)
         found = read_crontab(settings.OPS, settings.BASE_DIR)
         if as_json:
-            self.stdout.write(json.dumps(described(found), indent=2))
+            self.stdout.json(described(found), indent=2)
         else:
             for job in found.jobs:
                 for line in job.lines:
@@ -46,8 +46,6 @@ class Command(BaseCommand):
             for problem in found.problems:
                 self.stderr.write(f"{path}, {problem}")
         if found.problems:
-            self.stderr.write(
-                "The agent runs the other lines. Traffic is as it was.\n"
-                "Next: mend these lines, then: manage.py agent --check"
-            )
+            self.stderr.write("The agent runs the other lines. Traffic is as it was.")
+            self.stderr.write("Next: mend these lines, then: manage.py agent --check")
             sys.exit(2)

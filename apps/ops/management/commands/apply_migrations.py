@@ -3,17 +3,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from apps.ops.errors import OpsError
+from apps.ops.management.base import OpsCommand
 from apps.ops.redact import Redactor
 from apps.ops.roles import rights
 from apps.ops.schema.apply import apply, reverse
 from apps.ops.schema.plan import Phase
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Internal: what a deployment runs in the new release's image to apply its migrations of a "
         "phase, one by one, or to reverse those that it names."

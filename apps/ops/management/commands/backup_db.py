@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
 from apps.ops import postgres
@@ -15,13 +14,13 @@ from apps.ops.colors import Color
 from apps.ops.edge.files import Edge
 from apps.ops.errors import OpsError
 from apps.ops.interrupts import cancellable
+from apps.ops.management.base import OpsCommand
 from apps.ops.models import Backup
-from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 from apps.ops.stack.engine import Engine
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Dump the database into OPS_BACKUP_DIR, verify the file, and let old backups go. Exit code "
         "0, or 1 when it failed, 130 when it was cancelled: then nothing that looks like a backup "
@@ -42,7 +41,7 @@ class Command(BaseCommand):
         if options["list"]:
             self._list(as_json)
             return
-        clean, out = Redactor.from_environment().clean, self.stderr if as_json else self.stdout
+        out = self.stderr if as_json else self.stdout
         try:
             with cancellable(next="manage.py backup_db   # when you like"):
                 backup = take(
@@ -51,12 +50,10 @@ class Command(BaseCommand):
                     requested_by=Requester.now(settings.OPS).by,
                     release=_live_release(),
                     media=options["media"],
-                    say=lambda line: out.write(clean(line)),
+                    say=out.write,
                 )
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            output = f"{error.output}\n" if error.output else ""
-            self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         if as_json:
             facts = {
@@ -67,7 +64,7 @@ class Command(BaseCommand):
                 "media_bytes": backup.media_size,
                 "media_sha256": backup.media_sha256,
             }
-            self.stdout.write(json.dumps(facts, indent=2))
+            self.stdout.json(facts, indent=2)
         else:
             self.stdout.write(f"Put it back: manage.py restore_db {backup.name}")
 
@@ -93,7 +90,7 @@ class Command(BaseCommand):
             for file in there
         ]
         if as_json:
-            self.stdout.write(json.dumps(facts, indent=2))
+            self.stdout.json(facts, indent=2)
             return
         if not facts:
             self.stdout.write(f"There is no backup in {settings.OPS.backup_dir}.")

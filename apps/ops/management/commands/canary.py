@@ -9,14 +9,13 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from apps.ops.canary import send, wait
 from apps.ops.errors import OpsError
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Send a task to the worker and wait until it comes back: whether tasks are run, which no "
         "look at its processes tells. Exit code 0, or 1 when it does not come back within "
@@ -30,10 +29,7 @@ class Command(BaseCommand):
             release = wait(send(), seconds=settings.OPS.canary_seconds)
             seconds = monotonic() - begun
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            lines = [error.found, *([error.output] if error.output else [])]
-            lines += ["Traffic is as it was; tasks may be waiting.", f"Next: {error.next}"]
-            self.stderr.write("\n".join(lines))
+            self.tell(error, traffic="Traffic is as it was; tasks may be waiting.")
             sys.exit(error.exit_code)
         self.stdout.write(f"The worker answered in {seconds:.1f} s, from release {release[:12]}.")
         try:

@@ -4,15 +4,14 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from apps.ops.deploys.cancel import PATIENCE_SECONDS, Cancellation, cancel
 from apps.ops.errors import Cancelled, OpsError
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.stack.engine import Engine
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Ask the deployment that runs to stop, and wait for its end. Before the swap what it did "
         "is undone; after it, it finishes. Works with Postgres down. Exit code 0 when it stopped "
@@ -29,11 +28,7 @@ class Command(BaseCommand):
             else:
                 self._tell(done)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(error.found)
-            if error.traffic:
-                self.stderr.write(error.traffic)
-            self.stderr.write(f"Next: {error.next}")
+            self.tell(error, traffic="")
             sys.exit(error.exit_code)
 
     def _tell(self, done: Cancellation) -> None:

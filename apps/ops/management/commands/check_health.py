@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import suppress
@@ -8,18 +7,19 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
+from django.core.management.base import CommandError, CommandParser
 
 from apps.ops.health import registry, rounds
 from apps.ops.health.runner import Finding, exit_code, run
+from apps.ops.management.base import OpsCommand
 from apps.ops.presenters.health import finding_lines, findings_as_json, print_findings
+from apps.ops.presenters.styled import screen
 
 # How long, beyond the checks' deadline, Postgres may take to write down what was found.
 POSTGRES_SECONDS = 0.4
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Look at everything, or at the checks that are named, side by side, each with its deadline "
         "(OPS_HEALTH_SECONDS). What changed is recorded, and told when it lasts. Works with "
@@ -44,9 +44,9 @@ class Command(BaseCommand):
             if not isinstance(ended.code, int):
                 raise
             # A check that hangs has threads that Python would wait for at its end.
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError):
-                    stream.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(ended.code)
 
     def handle(self, *args: Any, names: list[str], **options: Any) -> None:
@@ -78,14 +78,9 @@ class Command(BaseCommand):
 
     def _show(self, findings: list[Finding], options: dict[str, Any]) -> None:
         if options["format"] == "json":
-            self.stdout.write(json.dumps(findings_as_json(findings, exit_code(findings)), indent=2))
+            self.stdout.json(findings_as_json(findings, exit_code(findings)), indent=2)
         elif sys.stdout.isatty() or options["force_color"]:
-            console = Console(
-                no_color=options["no_color"],
-                force_terminal=options["force_color"] or None,
-                highlight=False,
-            )
-            print_findings(findings, console)
+            print_findings(findings, screen(options, width=None))
         else:
             for line in finding_lines(findings):
                 self.stdout.write(line)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +11,6 @@ from apps.ops import updates
 from apps.ops.errors import OpsError
 from apps.ops.health.checks.images import remedy
 from apps.ops.management.base import CommandWithExitCodes
-from apps.ops.redact import Redactor
 
 SECONDS = 120.0
 EXIT_CODES = """\
@@ -43,11 +41,10 @@ class Command(CommandWithExitCodes):
             updates.keep(found, settings.OPS.state_dir)
         except (OpsError, OSError) as error:
             failure = error if isinstance(error, OpsError) else OpsError(f"{error}", next="df -h")
-            Redactor.from_environment().clean_error(failure)
-            self.stderr.write(f"{failure.found}\nNext: {failure.next}")
+            self.tell(failure, traffic="")
             sys.exit(failure.exit_code)
         if options["format"] == "json":
-            self.stdout.write(json.dumps([asdict(image) for image in found], indent=2))
+            self.stdout.json([asdict(image) for image in found], indent=2)
         else:
             for image in found:
                 self._print(image)

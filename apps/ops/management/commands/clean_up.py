@@ -4,13 +4,12 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from apps.ops.clean_up import clean_up
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Remove what piles up: expired sessions, old task results, old runs of jobs, images of old "
         "releases, what killed deployments left. Exit code 0, or 1 when a part of it failed: the "
@@ -21,9 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         failed = clean_up(settings.OPS, say=self.stdout.write)
         for error in failed:
-            Redactor.from_environment().clean_error(error)
-            next_ = f"\nNext: {error.next}" if error.next else ""
-            self.stderr.write(f"{error.found}{next_}")
+            self.tell(error, traffic="")
         if failed:
             self.stderr.write("Traffic is as it was.")
             sys.exit(1)

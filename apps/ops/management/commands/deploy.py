@@ -13,7 +13,6 @@ from apps.ops.deploys.operations import deploy
 from apps.ops.errors import OpsError
 from apps.ops.management.base import CommandWithExitCodes
 from apps.ops.presenters.chosen import add_format, presenter
-from apps.ops.redact import Redactor
 
 EXIT_CODES = """\
 exit codes:
@@ -100,13 +99,12 @@ class Command(CommandWithExitCodes):
 
     def _print_plan(self, ref: str | None, *, refresh: bool, as_json: bool) -> None:
         try:
-            text = preview.describe(ref, settings=settings.OPS, refresh=refresh, as_json=as_json)
+            found = preview.describe(ref, settings=settings.OPS, refresh=refresh, as_json=as_json)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            if error.output:
-                self.stderr.write(error.output)
-            self.stderr.write(f"{error.found}\nNothing was changed; traffic is as it was.")
-            if error.next:
-                self.stderr.write(f"Next: {error.next}")
+            self.tell(error, traffic="Nothing was changed; traffic is as it was.")
             sys.exit(error.exit_code)
-        self.stdout.write(text)
+        if isinstance(found, dict):
+            self.stdout.json(found, indent=2)
+            return
+        for line in found:
+            self.stdout.write(line)

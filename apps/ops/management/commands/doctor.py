@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
-from rich.console import Console
+from django.core.management.base import CommandParser
 
 from apps.ops.doctor import examine
+from apps.ops.management.base import OpsCommand
 from apps.ops.presenters.doctor import diagnosis_as_json, print_diagnosis
+from apps.ops.presenters.styled import screen
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "What is wrong, and what to type: Docker, supervisor, the services and what the logs of "
         "the failing ones say, who is live and answers, a stuck deployment, a full disk. Works "
@@ -27,13 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         diagnosis = examine(settings.OPS)
         if options["format"] == "json":
-            self.stdout.write(json.dumps(diagnosis_as_json(diagnosis), indent=2))
+            self.stdout.json(diagnosis_as_json(diagnosis), indent=2)
         else:
-            console = Console(
-                no_color=options["no_color"],
-                force_terminal=options["force_color"] or None,
-                soft_wrap=True,
-                highlight=False,
-            )
-            print_diagnosis(diagnosis, console)
+            print_diagnosis(diagnosis, screen(options, width=None, soft_wrap=True))
         sys.exit(diagnosis.exit_code)

@@ -5,17 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from apps.ops import freezes, postgres
 from apps.ops.deploys import history
 from apps.ops.errors import OpsError, Refused
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.requester import Requester
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Refuse deployments from now on (exit code 4), naming who wants that, why and until when. "
         "Exit code 0, 1 when Postgres does not answer, 5 when it is refused: frozen already, no "
@@ -41,8 +41,7 @@ class Command(BaseCommand):
                 history.prepare()
                 made = freezes.freeze(reason, by=Requester.now(settings.OPS).by, until=until)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         self.stdout.write(f"Deployments are frozen by {freezes.describe(made)}.")
         self.stdout.write("A deployment that runs already goes on. Lift it: manage.py unfreeze")

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
+from django.core.management.base import CommandError, CommandParser
 
 from apps.ops import postgres
 from apps.ops.errors import OpsError
 from apps.ops.health import history, registry, state
+from apps.ops.management.base import OpsCommand
 from apps.ops.presenters.health import history_as_json, print_histories, print_history
+from apps.ops.presenters.styled import screen
 
-PIPE_WIDTH = 160
 MAX_DAYS = 36500.0
 
 
@@ -29,7 +28,7 @@ def _days(text: str) -> float:
     return days
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "The uptime of every check, or one check's uptime and flips, the newest first. With "
         "Postgres down it shows what is known without it. Exit code 0, 1 when Postgres does not "
@@ -62,22 +61,17 @@ class Command(BaseCommand):
         if options["format"] == "json":
             checks = [history_as_json(h, with_flips=name is not None) for h in found]
             report = {"postgres": away is None, "days": days, "checks": checks}
-            self.stdout.write(json.dumps(report, indent=2))
+            self.stdout.json(report, indent=2)
         else:
             self._print(found, name, options)
         if away:
-            self.stderr.write(f"{away.found}\nNext: {away.next}")
+            self.tell(away, traffic="")
             sys.exit(away.exit_code)
 
     def _print(
         self, found: list[history.CheckHistory], name: str | None, options: dict[str, Any]
     ) -> None:
-        console = Console(
-            no_color=options["no_color"],
-            force_terminal=options["force_color"] or None,
-            width=None if sys.stdout.isatty() else PIPE_WIDTH,
-            highlight=False,
-        )
+        console = screen(options)
         if name is None:
             print_histories(found, console)
         else:

@@ -1,26 +1,24 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import QuerySet
-from rich.console import Console
 
 from apps.ops import postgres
 from apps.ops.deploys.journal import DIRECTORY
 from apps.ops.errors import OpsError
+from apps.ops.management.base import OpsCommand
 from apps.ops.models import Deployment
 from apps.ops.presenters.history import list_as_json, one_as_json, print_list, print_one
-from apps.ops.redact import Redactor
+from apps.ops.presenters.styled import screen
 
-PIPE_WIDTH = 160
 MOST = 10_000
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "The last deployments, or one with its steps, commits, warnings, migrations and what was "
         "measured. Exit code 0, or 1 when there is no such deployment or Postgres does not answer."
@@ -43,17 +41,16 @@ class Command(BaseCommand):
                 else:
                     self._show_one(number, options)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\nNext: {error.next}")
+            self.tell(error, traffic="")
             sys.exit(error.exit_code)
 
     def _show_list(self, options: dict[str, Any]) -> None:
         chosen = {name: options[name] for name in ("kind", "status") if options[name]}
         rows = list(_rows().filter(**chosen)[: min(max(options["limit"], 0), MOST)])
         if options["format"] == "json":
-            self.stdout.write(json.dumps(list_as_json(rows), indent=2))
+            self.stdout.json(list_as_json(rows), indent=2)
         else:
-            print_list(rows, _console(options))
+            print_list(rows, screen(options))
 
     def _show_one(self, number: int, options: dict[str, Any]) -> None:
         row = _rows().filter(pk=number).first()
@@ -61,19 +58,10 @@ class Command(BaseCommand):
             raise OpsError(f"There is no deployment #{number}.", next="manage.py history")
         steps = list(row.steps.order_by("position", "id"))
         if options["format"] == "json":
-            self.stdout.write(json.dumps(one_as_json(row, steps), indent=2))
+            self.stdout.json(one_as_json(row, steps), indent=2)
         else:
-            print_one(row, steps, _console(options))
+            print_one(row, steps, screen(options))
 
 
 def _rows() -> QuerySet[Deployment]:
     return Deployment.objects.select_related("release", "previous_release").order_by("-id")
-
-
-def _console(options: dict[str, Any]) -> Console:
-    return Console(
-        no_color=options["no_color"],
-        force_terminal=options["force_color"] or None,
-        width=None if sys.stdout.isatty() else PIPE_WIDTH,
-        highlight=False,
-    )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -10,13 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from apps.ops.colors import Color
 from apps.ops.errors import OpsError
-from apps.ops.presenters.logs import as_json, as_text, visible
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
+from apps.ops.presenters.logs import as_json, as_text, painted
+from apps.ops.redact import LineByLine
 from apps.ops.stack.log_reader import Line, LogReader
 
 TAIL = 100
@@ -24,7 +24,7 @@ _AGE = re.compile(r"(\d{1,9})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "What the services logged, merged by time, with secrets taken out; stopped containers' "
         "logs, too. Needs Docker, and nothing else. Exit code 0, 1 when Docker does not answer, "
@@ -64,14 +64,13 @@ class Command(BaseCommand):
             since=_since(options["since"]),
             tail=tail,
             wanted=_wanted(options["grep"]),
-            clean=Redactor.from_environment().clean,
+            cleaner=lambda: LineByLine(self.stdout.redactor).clean,
         )
         try:
             self._require_known(reader, services)
             self._show(reader, options)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self._say(f"{error.found}\nNext: {error.next}")
+            self.tell(error, traffic="")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit(130)
@@ -83,8 +82,7 @@ class Command(BaseCommand):
         known = [*reader.known(), *Color]
         if unknown := [name for name in services if name not in known]:
             raise CommandError(
-                f"There is no service {', '.join(visible(name) for name in unknown)}. "
-                f"There are: {', '.join(known)}.",
+                f"There is no service {', '.join(unknown)}. There are: {', '.join(known)}.",
                 returncode=2,
             )
 
@@ -93,8 +91,10 @@ class Command(BaseCommand):
         paint = options["force_color"] or (terminal and not options["no_color"])
 
         def show(line: Line) -> None:
-            as_one = json.dumps(as_json(line), ensure_ascii=False)
-            self.stdout.write(as_one if options["format"] == "json" else as_text(line, paint=paint))
+            if options["format"] == "json":
+                self.stdout.json(as_json(line))
+            else:
+                self.stdout.write(as_text(line), painted(line) if paint else None)
 
         if not reader.sources():
             self._say("No container of that has a log: nothing runs here, or it was removed.")
@@ -133,7 +133,7 @@ def _since(text: str | None) -> float | None:
             at = (moment if moment.tzinfo else timezone.make_aware(moment)).timestamp()
     except (ValueError, OverflowError, OSError):
         raise CommandError(
-            f'--since: "{visible(text)}" is no age and no time. Write it like 10m, 2h, 3d, or '
+            f'--since: "{text}" is no age and no time. Write it like 10m, 2h, 3d, or '
             f'"2026-11-23 18:00" ({settings.TIME_ZONE}).',
             returncode=2,
         ) from None
@@ -150,6 +150,6 @@ def _wanted(pattern: str | None) -> Callable[[str], bool] | None:
         found = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise CommandError(
-            f"--grep: {visible(pattern)!r} is no regular expression: {error}.", returncode=2
+            f"--grep: {pattern!r} is no regular expression: {error}.", returncode=2
         ) from None
     return lambda text: found.search(text) is not None

@@ -4,19 +4,19 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from apps.ops.deploys import lock
 from apps.ops.edge.files import Edge, Maintenance
 from apps.ops.errors import OpsError, Refused
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.requester import Requester
 
 VISITORS = "Visitors get status 503 with Retry-After. To see behind it: manage.py preview COLOR"
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Put the maintenance page up or take it down; without an argument, say which. Works with "
         "Postgres and Docker down. Exit code 0, 1 when the edge cannot be written, 5 when a "
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 self._off(edge)
             else:
                 page = edge.maintenance()
-                self.stdout.write(_describe(page) if page else "The maintenance page is down.")
+                self._describe(page)
         except OSError as error:
             self._fail(
                 OpsError(
@@ -54,8 +54,7 @@ class Command(BaseCommand):
     def _on(self, edge: Edge, reason: str) -> None:
         edge.maintenance_on(by=Requester.now(settings.OPS).by, reason=reason)
         page = edge.maintenance()
-        if page:
-            self.stdout.write(_describe(page))
+        self._describe(page)
         if deploying := lock.holder(settings.OPS.state_dir):
             self.stdout.write(
                 f"A deployment runs ({deploying}): it goes on behind the page, cannot prove itself "
@@ -77,13 +76,15 @@ class Command(BaseCommand):
         self.stdout.write(f"The maintenance page is down; {edge.live()} answers visitors.")
 
     def _fail(self, error: OpsError) -> None:
-        Redactor.from_environment().clean_error(error)
-        self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
+        self.tell(error)
         sys.exit(error.exit_code)
 
-
-def _describe(page: Maintenance) -> str:
-    since = f"{timezone.localtime(page.since):%Y-%m-%d %H:%M:%S %Z}"
-    why = f": {page.reason}" if page.reason else ""
-    who = page.by or "somebody by hand"
-    return f"The maintenance page is up, put up by {who}, since {since}{why}.\n{VISITORS}"
+    def _describe(self, page: Maintenance | None) -> None:
+        if page is None:
+            self.stdout.write("The maintenance page is down.")
+            return
+        since = f"{timezone.localtime(page.since):%Y-%m-%d %H:%M:%S %Z}"
+        why = f": {page.reason}" if page.reason else ""
+        who = page.by or "somebody by hand"
+        self.stdout.write(f"The maintenance page is up, put up by {who}, since {since}{why}.")
+        self.stdout.write(VISITORS)

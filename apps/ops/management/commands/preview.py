@@ -4,16 +4,16 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.colors import Color
 from apps.ops.edge.files import PREVIEW_SECONDS, Edge
 from apps.ops.errors import OpsError
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.stack.engine import Engine
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Print an address that shows one colour, live or not, to whoever has it, for an hour: to "
         "look at the standby, or at the site behind its maintenance page."
@@ -33,8 +33,7 @@ class Command(BaseCommand):
                     next="manage.py status   # what runs",
                 )
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         token = Edge(settings.OPS.edge_dir).issue_preview(chosen)
         site = f"{settings.SITE_SCHEME}://{settings.SITE_HOST}"

@@ -18,7 +18,6 @@ from apps.ops.provision.own_keys import own_keys
 from apps.ops.provision.plan import Tally, walk
 from apps.ops.provision.steps import CAN_SKIP, STEPS
 from apps.ops.provision.steps.base import Wish
-from apps.ops.redact import Redactor
 from apps.ops.remote.asking import Remembering, whoever_is_there
 from apps.ops.remote.commands import requester
 from apps.ops.remote.connection import Connection, connect
@@ -140,12 +139,10 @@ class Command(CommandWithExitCodes):
             self._say(f"Done: {tally.done} steps; there already: {tally.there}.")
 
     def _fail(self, error: OpsError) -> NoReturn:
-        Redactor.from_environment().clean_error(error)
         for line in error.output.splitlines():
             self.stderr.write(f"  | {line}")
-        self.stderr.write(f"{error.found}\n{error.traffic or TRAFFIC}")
-        if error.next:
-            self.stderr.write(f"Next: {error.next}")
+        error.output = ""
+        self.tell(error, traffic=TRAFFIC)
         sys.exit(error.exit_code)
 
     def _say(self, line: str) -> None:

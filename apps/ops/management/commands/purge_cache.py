@@ -18,7 +18,6 @@ from apps.ops.deploys import history
 from apps.ops.errors import OpsError, Refused
 from apps.ops.interrupts import handling_signals
 from apps.ops.management.base import CommandWithExitCodes
-from apps.ops.redact import Redactor
 
 USAGE = 2
 CHECK_SECONDS = 60.0
@@ -100,7 +99,7 @@ class Command(CommandWithExitCodes):
         try:
             wanted = _operations(options)
         except Refused as error:
-            self._fail(f"{error.found}\nNothing was purged.\nNext: {error.next}", USAGE)
+            self._fail(USAGE, error.found, "Nothing was purged.", f"Next: {error.next}")
         if not (wanted or options["redis"] or options["check"]):
             raise CommandError(
                 "Say what to purge: --everything, --url, --prefix, --host, --tag, --static, "
@@ -132,10 +131,8 @@ class Command(CommandWithExitCodes):
         for outcome in done:
             self._report(outcome)
         if any(outcome.number is None for outcome in done):
-            self.stderr.write(
-                "Postgres does not answer as it should: this is not recorded.\n"
-                "Next: docker compose ps --all postgres"
-            )
+            self.stderr.write("Postgres does not answer as it should: this is not recorded.")
+            self.stderr.write("Next: docker compose ps --all postgres")
         codes = {outcome.exit_code for outcome in done}
         sys.exit(codes.pop() if len(codes) == 1 else purges.PARTLY)
 
@@ -158,7 +155,8 @@ class Command(CommandWithExitCodes):
                 lines += [f"  left: {operation}" for operation in outcome.left[:SHOWN]]
                 lines += [f"  and {more:,} more"] if more > 0 else []
             lines.append("Traffic is as it was; visitors may get old copies until they expire.")
-            self.stderr.write("\n".join(lines + self._next(outcome, outcome.error)))
+            for line in lines + self._next(outcome, outcome.error):
+                self.stderr.write(line)
 
     def _next(self, outcome: purges.Purged, error: OpsError) -> list[str]:
         if not outcome.left:
@@ -174,8 +172,7 @@ class Command(CommandWithExitCodes):
             client = purges.cloudflare(self._ops, asked)
             zone, status = client.check(self._ops.cloudflare_zone)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self._fail(f"{error.found}\nNothing can be purged like this.\nNext: {error.next}", 1)
+            self._fail(1, error.found, "Nothing can be purged like this.", f"Next: {error.next}")
         self.stdout.write(f"The token is {status}, and may purge the zone {zone}.")
 
     def _show(self, wanted: list[Operation], *, redis: bool) -> None:
@@ -185,7 +182,8 @@ class Command(CommandWithExitCodes):
                 f"Would purge {len(wanted):,} at {self._ops.cloudflare_zone or 'no zone'}, in "
                 f"{len(requests):,} request{'' if len(requests) == 1 else 's'}:"
             )
-            self.stdout.write("\n".join(f"  {operation}" for operation in wanted))
+            for operation in wanted:
+                self.stdout.write(f"  {operation}")
         if redis:
             self.stdout.write("Would remove the site's own keys from Redis.")
 
@@ -193,9 +191,10 @@ class Command(CommandWithExitCodes):
         zone = self._ops.cloudflare_zone
         if not sys.stdin.isatty():
             self._fail(
-                "There is no terminal to ask on, and this purges everything.\n"
-                "Nothing was purged.\nNext: manage.py purge_cache --everything --noinput",
                 USAGE,
+                "There is no terminal to ask on, and this purges everything.",
+                "Nothing was purged.",
+                "Next: manage.py purge_cache --everything --noinput",
             )
         self.stdout.write(
             f"This purges all that the CDN keeps of {zone or 'the zone'}. Until it is warm again, "
@@ -207,13 +206,14 @@ class Command(CommandWithExitCodes):
             answer = ""
         if answer.strip().lower() != "yes":
             self._fail(
-                "Nothing was purged.\n"
-                "Next: manage.py purge_cache --everything   # to be asked again",
                 130,
+                "Nothing was purged.",
+                "Next: manage.py purge_cache --everything   # to be asked again",
             )
 
-    def _fail(self, words: str, code: int) -> NoReturn:
-        self.stderr.write(words)
+    def _fail(self, code: int, *lines: str) -> NoReturn:
+        for line in lines:
+            self.stderr.write(line)
         sys.exit(code)
 
 

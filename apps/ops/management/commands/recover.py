@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops.deploys import recovery
 from apps.ops.deploys.lock import holder
 from apps.ops.deploys.operations import recover
 from apps.ops.errors import Busy, OpsError
+from apps.ops.management.base import OpsCommand
 from apps.ops.presenters.lines import Lines
-from apps.ops.redact import Redactor
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Put in order what a killed deployment or rollback left behind: undo it when it had not "
         "moved the traffic, finish it when it had, and bring the history up to date from the "
@@ -40,19 +39,16 @@ class Command(BaseCommand):
                 for line in said or ["Nothing was left behind."]:
                     self.stdout.write(line)
             if not plan:
-                out = sys.stderr if as_json else sys.stdout
+                out = self.stderr if as_json else self.stdout
                 done = recover(settings=settings.OPS, presenter=Lines(out, verbosity=1))
             else:
                 done = []
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\n{error.traffic or 'Traffic is as it was.'}")
-            if error.next:
-                self.stderr.write(f"Next: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         if as_json:
             report = [
                 {"deployment": s.uid, "status": o.status, "warnings": list(o.warnings)}
                 for s, o in done
             ]
-            self.stdout.write(json.dumps({"left": said, "recovered": report}, indent=2))
+            self.stdout.json({"left": said, "recovered": report}, indent=2)

@@ -15,6 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
 from apps.ops.management.base import CommandWithExitCodes
+from apps.ops.output import Output
 from apps.ops.presenters.followed import Followed
 from apps.ops.redact import Redactor
 from apps.ops.remote import attached, commands, env_files
@@ -237,15 +238,15 @@ class Command(CommandWithExitCodes):
 
     def _show(self, server: Server, outcome: Completed | OpsError, *, as_json: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps(_as_json(server, outcome), ensure_ascii=False))
+            self.stdout.json(_as_json(server, outcome))
             return
         self.stdout.write(f"── {server}")
         if isinstance(outcome, OpsError):
             self._tell(outcome)
             return
-        self.stdout.write(outcome.output.rstrip("\n"))
+        self.stdout.text(outcome.output)
         if outcome.errors:
-            self.stderr.write(outcome.errors.rstrip("\n"))
+            self.stderr.text(outcome.errors)
         self.stdout.write("")
 
     def _connect(self, server: Server) -> Connection:
@@ -257,7 +258,6 @@ class Command(CommandWithExitCodes):
             raise
 
     def _tell(self, error: OpsError) -> None:
-        Redactor.from_environment().clean_error(error)
         for text in (error.output, error.found, error.traffic):
             if text:
                 self._say(text)
@@ -268,7 +268,7 @@ class Command(CommandWithExitCodes):
         # What Docker and Compose say there has passed through nobody's hands. To what sys.stderr is
         # now: live progress moves down for what goes there.
         with suppress(BrokenPipeError):
-            sys.stderr.write(f"{Redactor.from_environment().clean(text)}\n")
+            Output(sys.stderr).text(text)
             sys.stderr.flush()
 
 
@@ -302,10 +302,12 @@ def _wish(shown: Followed | None) -> Wish:
     was_live = False
     try:
         was_live = shown is not None and shown.pause()
-        sys.stderr.write(
-            "\nIt goes on by itself. d: detach, c: cancel it, Enter: go on following: "
+        out = Output(sys.stderr)
+        out.write()
+        out.write(
+            "It goes on by itself. d: detach, c: cancel it, Enter: go on following: ", ending=""
         )
-        sys.stderr.flush()
+        out.flush()
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
         answer = ""

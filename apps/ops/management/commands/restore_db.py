@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
 from apps.ops import freezes
@@ -17,11 +17,11 @@ from apps.ops.deploys.events import Listener
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.errors import Cancelled, OpsError, Refused, StepFailed
 from apps.ops.interrupts import cancellable
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.requester import Requester
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Replace the database by a backup; the old one is kept under another name. Exit code 0, 1 "
         "when it failed and the database is the old one, 4 when a deployment runs, 5 when there is "
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by, clean = Requester.now(settings.OPS).by, Redactor.from_environment().clean
+        by = Requester.now(settings.OPS).by
         try:
             file = restore.find(settings.OPS, options["backup"])
             if options["interactive"] and not sys.stdin.isatty():
@@ -64,7 +64,7 @@ class Command(BaseCommand):
                     recovery.recover(settings.OPS, by="restore_db", presenter=Listener)
                 except StepFailed as error:
                     # What is to be replaced need not be mended first.
-                    self.stderr.write(clean(error.found))
+                    self.stderr.write(error.found)
                 again = f"manage.py restore_db {file.name}   # when you like"
                 with cancellable(next=again) as cancellation:
                     done = restore.restore(
@@ -73,14 +73,12 @@ class Command(BaseCommand):
                         requested_by=by,
                         media=options["media"],
                         safety=options["safety"],
-                        say=lambda line: self.stdout.write(clean(line)),
+                        say=self.stdout.write,
                         before_swap=cancellation.shield,
                     )
                 recovery.bring_history_up_to_date(settings.OPS)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            output = f"{error.output}\n" if error.output else ""
-            self.stderr.write(f"{output}{error.found}\nTraffic is as it was.\nNext: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         self._report(file, done)
 
@@ -107,7 +105,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{done.database} is {file.name} now.")
         if done.kept_as:
             self.stdout.write(
-                f"The old one is kept as {done.kept_as}. When it is not needed any more:\n"
+                f"The old one is kept as {done.kept_as}. When it is not needed any more:"
+            )
+            self.stdout.write(
                 f"docker compose exec postgres dropdb --username "
                 f"{settings.POSTGRES_LOGINS.user} {done.kept_as}"
             )
@@ -125,9 +125,9 @@ class Command(BaseCommand):
         if done.missing:
             self.stdout.write(
                 f"It lacks {len(done.missing)} migrations that the old one had, from "
-                f"{done.missing[0]} on: the release that serves may not run on it.\n"
-                "Next: manage.py rollback, or manage.py deploy to apply them again"
+                f"{done.missing[0]} on: the release that serves may not run on it."
             )
+            self.stdout.write("Next: manage.py rollback, or manage.py deploy to apply them again")
 
 
 def _age(moment: datetime) -> str:

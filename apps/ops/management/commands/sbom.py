@@ -1,24 +1,23 @@
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from apps.ops import postgres
 from apps.ops.edge.files import Edge
 from apps.ops.errors import OpsError
+from apps.ops.management.base import OpsCommand
 from apps.ops.models import Packages, Release
-from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine
 from apps.ops.stack.inventory import Inventory, cyclonedx
 
 LEAST_DIGITS = 4
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "The packages in a release's image, as a software bill of materials in CycloneDX (JSON). "
         "Exit code 0, or 1 when there is none."
@@ -44,13 +43,12 @@ class Command(BaseCommand):
                     next=f"manage.py deploy {found.short} --refresh   # builds it with one",
                 )
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\nNext: {error.next}")
+            self.tell(error, traffic="")
             sys.exit(error.exit_code)
         bill = cyclonedx(
             Inventory.of(packages.inventory), name=settings.OPS.project, version=found.sha
         )
-        self.stdout.write(json.dumps(bill, indent=2))
+        self.stdout.json(bill, indent=2)
 
 
 def _live() -> str:

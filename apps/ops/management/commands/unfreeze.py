@@ -4,15 +4,14 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from apps.ops import freezes, postgres
 from apps.ops.errors import OpsError
-from apps.ops.redact import Redactor
+from apps.ops.management.base import OpsCommand
 from apps.ops.requester import Requester
 
 
-class Command(BaseCommand):
+class Command(OpsCommand):
     help = (
         "Let deployments through again. Exit code 0, also when nothing was frozen; 1 when Postgres "
         "does not answer."
@@ -24,8 +23,7 @@ class Command(BaseCommand):
             with postgres.answering(without="Nothing was changed."):
                 lifted = freezes.unfreeze(by=Requester.now(settings.OPS).by)
         except OpsError as error:
-            Redactor.from_environment().clean_error(error)
-            self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
+            self.tell(error)
             sys.exit(error.exit_code)
         if lifted is None:
             self.stdout.write("Deployments were not frozen.")

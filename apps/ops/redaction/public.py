@@ -1,0 +1,60 @@
+"""The names of variables whose values may be shown. What is not named here is secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from apps.ops.conf import OpsSettings
+
+# Where a project names more of them, comma-separated.
+OWN = "OPS_PUBLIC_VARIABLES"
+
+# Settings of numbers, flags and paths are public by their type; those of text are named.
+_SETTINGS = """
+    COMPOSE_FILE COMPOSE_PROJECT_NAME OPS_BRANCH OPS_CLOUDFLARE_API OPS_CLOUDFLARE_ZONE
+    OPS_HEALTH_CHECKS OPS_NOTIFY_EMAILS OPS_PROBE_ADDRESS OPS_PUBLIC_VARIABLES OPS_PURGE_PATHS
+    OPS_REMOTE OPS_REQUESTED_BY OPS_REQUESTED_FROM OPS_SERVERS OPS_SMOKE_PATHS SITE_HOST
+"""
+_STACK = """
+    ALLOWED_HOSTS CADDY_MEMORY COLOR CSRF_TRUSTED_ORIGINS DEBUG DEFAULT_FROM_EMAIL
+    DJANGO_SETTINGS_MODULE HEALTH_INTERVAL_SECONDS HTTPS_BIND HTTPS_ONLY HTTP_BIND LOG_LEVEL
+    MEDIA_ROOT POSTGRES_DB POSTGRES_HOST POSTGRES_MEMORY POSTGRES_PORT POSTGRES_USER
+    REDIS_MAXMEMORY REDIS_MEMORY RELEASE ROLE SECURE_HSTS_INCLUDE_SUBDOMAINS SECURE_HSTS_PRELOAD
+    SECURE_HSTS_SECONDS SITE_SCHEME TIME_ZONE WEB_MEMORY
+"""
+# The image's, the shell's and the desktop's own.
+_SYSTEM = """
+    CHANGEOVER_JOB COLORTERM COLUMNS DEBIAN_FRONTEND DESKTOP_SESSION DISPLAY DJANGO_COLORS
+    DOCKER_CONTEXT DOCKER_HOST EDITOR FORCE_COLOR GPG_KEY HOME HOSTNAME HOSTTYPE INVOCATION_ID LANG
+    LANGUAGE LESS LINES LOGNAME LS_COLORS MACHTYPE MAIL NO_COLOR OLDPWD OSTYPE PAGER PATH
+    PS1 PWD SESSION_MANAGER SHELL SHLVL SSH_CLIENT SSH_CONNECTION SSH_TTY SSL_CERT_DIR SSL_CERT_FILE
+    SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER TERM TERM_PROGRAM TERM_PROGRAM_VERSION TMPDIR TZ USER
+    VIRTUAL_ENV VIRTUAL_ENV_PROMPT VISUAL WINDOWID _
+"""
+_SYSTEM_FAMILIES = ("LC_", "PYTEST_", "PYTHON", "XDG_")
+_BY_TYPE = {
+    name
+    for name, default in OpsSettings.variables().items()
+    if not isinstance(default, str | tuple)
+}
+NAMES = frozenset({*_BY_TYPE, *_SETTINGS.split(), *_STACK.split(), *_SYSTEM.split()})
+
+# Short and common values of these names are hidden, too. It adds to the rule; it is not the rule.
+_SOUNDS_SECRET = re.compile(
+    r"SECRET|PASS|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|_KEY|DSN|WEBHOOK|SLACK|PING_URL"
+    r"|(?:^|_)(?:PW|PWD|PIN|SK|AUTH)(?:_|$)"
+)
+
+
+def public_names(variables: Mapping[str, str]) -> frozenset[str]:
+    """Those that are named here, and in the project's own list."""
+    return NAMES | {name.strip() for name in variables.get(OWN, "").split(",")}
+
+
+def is_public(name: str, names: Iterable[str]) -> bool:
+    return name in names or name.startswith(_SYSTEM_FAMILIES)
+
+
+def sounds_secret(name: str) -> bool:
+    return _SOUNDS_SECRET.search(name.upper().removesuffix("_FILE")) is not None
