@@ -331,7 +331,7 @@ def files(door: FrontDoor) -> None:
         path = door.directory / "static" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("content")
-    (door.directory / "media/upload.html").write_text("<script>alert(1)</script>")
+    (door.media.root / "upload.html").write_text("<script>alert(1)</script>")
     (door.directory / "outside").write_text("secret")
 
 
