@@ -1,8 +1,9 @@
 """The real Caddy with the real Caddyfile, between visitors and two small servers.
 
 Of the file only what cannot be on every machine is replaced: directories, and ports that need root
-or are taken. Uploads come from the real nginx with the real configuration, as in production. Upstreams keep their names (Caddy counts requests by them): a name server of our own
-knows them, as Docker's does in production, and forgets the name of a service that is down.
+or are taken. Uploads come from the real nginx with the real configuration, as in production.
+Upstreams keep their names (Caddy counts requests by them): a name server of our own knows them, as
+Docker's does in production, and forgets the name of a service that is down.
 """
 
 from __future__ import annotations
@@ -320,8 +321,9 @@ class FrontDoor:
 
     def _rendered(self) -> str:
         text = (ROOT / "docker/caddy/Caddyfile").read_text()
+        admin = f"admin unix/{self.admin}|0220\n\thttp_port {self.port}"
         replaced = {
-            "admin unix//run/caddy/admin.sock|0220": f"admin unix/{self.admin}\n\thttp_port {self.port}",
+            "admin unix//run/caddy/admin.sock|0220": admin,
             "http://:2020": f"http://:{self.probe_port}",
             "{args[1]}:8000": f"{{args[1]}}:{self._upstream_port}",
             "{args[1]}.:8000": f"{{args[1]}}.:{self._upstream_port}",

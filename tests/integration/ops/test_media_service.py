@@ -1,5 +1,5 @@
-"""Uploads as visitors get them: the real nginx, behind the real Caddy, on a tree that the site's code
-can change at any moment."""
+"""Uploads as visitors get them: the real nginx, behind the real Caddy, on a tree that the site's
+code can change at any moment."""
 
 from __future__ import annotations
 
