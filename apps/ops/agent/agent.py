@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from time import monotonic
 from types import FrameType
@@ -26,7 +27,12 @@ from apps.ops.agent.requests import Requests
 from apps.ops.agent.runs import Runs
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import recovery
+from apps.ops.deploys.context import compose_on
 from apps.ops.deploys.lock import held_by
+from apps.ops.edge import follow as edge
+from apps.ops.errors import OpsError
+from apps.ops.source import Checkout
+from apps.ops.stack.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +91,7 @@ class Agent:
         logger.info("the agent runs in %s", AGENT)
         writer = self._thread("history", self._runs.bring_in)
         self._thread("requests", self._look())
+        Thread(target=self._follow, daemon=True, name="edge").start()
         while not self._stop_signals:
             self._beat()
             self._load()
@@ -169,6 +176,20 @@ class Agent:
         return any(datetime.fromisoformat(s.started_at) < old for s in left) and (
             held_by(state_dir) is None
         )
+
+    def _follow(self) -> None:
+        """A deployment whose code was older than this did not see to it."""
+        ops = self._settings
+        if not ops.caddy_admin.exists():
+            return
+        checkout = Checkout(ops.checkout, remote=ops.remote, branch=ops.branch)
+        try:
+            with TemporaryDirectory() as scratch:
+                compose = compose_on(None, settings=ops, checkout=checkout, scratch=Path(scratch))
+                done = edge.follow(ops, Engine(ops.project), compose, say=logger.info)
+            logger.info("%s", done)
+        except OpsError as error:
+            logger.error("%s Next: %s", error.found, error.next)
 
     def _look(self) -> Callable[[], object]:
         tidy_at = recovery_at = monotonic()

@@ -61,6 +61,9 @@ class Compose:
         )
         return json.loads(output)["services"], said
 
+    def has(self, service: str) -> bool:
+        return service in self._config[0]
+
     def ensure(self, services: Sequence[str], *, say: Say) -> None:
         """Bring up what is not up, touch nothing that is, and wait until it is healthy."""
         self._run(
@@ -101,16 +104,22 @@ class Compose:
         seconds: float,
         say: Say,
         merge_stderr: bool = True,
+        as_root_with: Sequence[str] = (),
     ) -> str:
         """Run a one-off container in a service's place: its image, environment and volumes.
 
         It gets no network alias, so that no visitor's request can reach it.
+
+        Args:
+            as_root_with: capabilities; then it runs as root, whatever the service does.
 
         Returns:
             Its output.
         """
         flags = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
         flags += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+        if as_root_with:
+            flags += ["--user", "0:0", *(f"--cap-add={name}" for name in as_root_with)]
         return self._run(
             ["run", "--rm", "--no-deps", "--no-TTY", *flags, service, *argv],
             seconds=seconds,

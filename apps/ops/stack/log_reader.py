@@ -23,7 +23,7 @@ from apps.ops.errors import OpsError
 from apps.ops.redact import first_line
 from apps.ops.stack.engine import away
 
-SERVICES = ("caddy", "django-a", "django-b", "django-q", "postgres", "redis", "utility")
+SERVICES = ("caddy", "django-a", "django-b", "django-q", "media", "postgres", "redis", "utility")
 API_SECONDS = 10
 LOOK_SECONDS = 0.5
 WAITING_LINES = 1000

@@ -14,6 +14,7 @@ from apps.ops.health.checks import (
     cron,
     database,
     disk,
+    edge,
     engine,
     front_door,
     images,
@@ -30,7 +31,7 @@ ALL: tuple[HealthCheck, ...] = (
     HealthCheck("docker", engine.look, Status.BAD, "sudo systemctl restart docker"),
     *(
         HealthCheck(f"service-{name}", partial(services.look, name=name))
-        for name in ("postgres", "redis", "caddy")
+        for name in ("postgres", "redis", "caddy", "media")
     ),
     *(
         HealthCheck(f"service-{color.service}", partial(services.look_at_color, color=color))
@@ -39,6 +40,7 @@ ALL: tuple[HealthCheck, ...] = (
     HealthCheck("service-django-q", partial(services.look, name="django-q")),
     HealthCheck("service-utility", partial(services.look_at_agent, name="utility")),
     HealthCheck("front-door", front_door.look, Status.BAD, "docker compose logs --tail 50 caddy"),
+    HealthCheck("edge", edge.look),
     HealthCheck("standby", standby.look),
     HealthCheck("postgres", database.look, Status.BAD, "docker compose ps --all postgres"),
     HealthCheck("redis", cache.look, Status.BAD, "docker compose ps --all redis"),
