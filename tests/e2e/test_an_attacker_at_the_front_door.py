@@ -170,12 +170,14 @@ def test_two_thousand_slow_connections_keep_no_visitor_out(stack: ScratchStack) 
     with visitors(stack.port, rate=RATE, slow_rate=0.1) as before:
         sleep(WATCH_SECONDS / 2)
 
-    with slow_clients(stack, SLOW) as clients:
-        with visitors(stack.port, rate=RATE, slow_rate=0.1) as traffic:
-            end = monotonic() + WATCH_SECONDS
-            while monotonic() < end:
-                drip(clients)
-                sleep(1)
+    with (
+        slow_clients(stack, SLOW) as clients,
+        visitors(stack.port, rate=RATE, slow_rate=0.1) as traffic,
+    ):
+        end = monotonic() + WATCH_SECONDS
+        while monotonic() < end:
+            drip(clients)
+            sleep(1)
 
     quick = [r for r in traffic.requests if r.kind != "slow"]
     steady = [r for r in before.requests if r.kind != "slow"]

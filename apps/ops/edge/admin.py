@@ -11,7 +11,8 @@ from typing import Any
 SECONDS = 3.0
 # A load waits until the new servers listen; the old ones end by themselves.
 LOAD_SECONDS = 30.0
-CADDYFILE, JSON = "text/caddyfile", "application/json"
+AS_CADDYFILE, AS_JSON = "text/caddyfile", "application/json"
+CADDYFILE = "/etc/caddy/Caddyfile"
 
 
 class CaddyAway(Exception):
@@ -48,15 +49,18 @@ class Admin:
         """The configuration that is in force."""
         return self._ask("GET", "/config/")
 
-    def adapted(self, caddyfile: str) -> Any:
+    def adapted(self, caddyfile: str, *, path: str = CADDYFILE) -> Any:
         """What a Caddyfile means to this Caddy, with its environment.
+
+        Args:
+            path: where Caddy reads it when it starts, and which it then serves to nobody.
 
         Raises:
             CaddyRefused: nothing.
         """
-        answer = self._ask("POST", "/adapt", caddyfile.encode(), CADDYFILE)
+        answer = self._ask("POST", "/adapt", caddyfile.encode(), AS_CADDYFILE)
         try:
-            return answer["result"]
+            return json.loads(json.dumps(answer["result"]).replace('"./Caddyfile"', f'"{path}"'))
         except (KeyError, TypeError) as error:
             raise CaddyAway(f"its answer makes no sense ({error!r})") from error
 
@@ -66,7 +70,7 @@ class Admin:
         Raises:
             CaddyRefused: the old one is in force.
         """
-        self._ask("POST", "/load", json.dumps(configuration).encode(), JSON, LOAD_SECONDS)
+        self._ask("POST", "/load", json.dumps(configuration).encode(), AS_JSON, LOAD_SECONDS)
 
     def _ask(
         self, method: str, path: str, body: bytes = b"", kind: str = "", seconds: float = SECONDS
