@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from apps.ops.colors import Color
+from apps.ops.deploys.bake import access_log as bake
 from apps.ops.edge.files import PREVIEW_SECONDS
 from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import ask
@@ -353,13 +354,16 @@ def test_large_bodies_are_passed_on_a_few_at_a_time(door: FrontDoor) -> None:
     with slowly(door, 8, length=1_000_000, sent=70_000):
         wait_until(lambda: in_flight(door.admin, Color.BLUE) == 8)
 
-        refused = door.get("/", method="POST", body=bytes(70_000))
+        refused = door.get("/refused", method="POST", body=bytes(70_000))
 
+        assert [bake.parse(json.dumps(e).encode()) for e in door.access_log("/refused")] == [None]
         assert (refused.status, refused.headers["retry-after"]) == (503, "30")
         assert door.get("/", method="POST", body=bytes(60_000)).status == 200
         assert in_flight(door.admin, Color.BLUE) == 8
     wait_until(lambda: in_flight(door.admin, Color.BLUE) == 0)
-    assert door.get("/", method="POST", body=bytes(70_000)).status == 200
+    assert door.get("/taken", method="POST", body=bytes(70_000)).status == 200
+    (entry,) = door.access_log("/taken")
+    assert bake.parse(json.dumps(entry).encode())
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
