@@ -53,7 +53,7 @@ FROM tools AS test
 COPY requirements/test.txt requirements/test.txt
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        docker-registry just openssh-server postgresql redis-server supervisor \
+        docker-registry just nginx-light openssh-server postgresql redis-server supervisor \
     && rm -rf /var/lib/apt/lists/* \
     && pip install --require-hashes -r requirements/test.txt
 COPY --from=caddy:2 /usr/bin/caddy /usr/local/bin/caddy

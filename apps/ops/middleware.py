@@ -25,16 +25,17 @@ class HealthMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         match request.path:
             case "/health/live":
-                return _answer({}, ok=True)
+                return _answer(request, {}, ok=True)
             case "/health/ready":
                 checks = readiness.check()
-                return _answer({"checks": checks}, ok=all(said == "ok" for said in checks.values()))
+                ok = all(said == "ok" for said in checks.values())
+                return _answer(request, {"checks": checks}, ok=ok)
             case _:
                 return self.get_response(request)
 
 
-def _answer(body: dict[str, object], *, ok: bool) -> HttpResponse:
-    who = {"release": settings.RELEASE, "color": settings.COLOR}
+def _answer(request: HttpRequest, body: dict[str, object], *, ok: bool) -> HttpResponse:
+    who = {"release": settings.RELEASE, "color": settings.COLOR} if _may_know(request) else {}
     response = JsonResponse(
         {"status": "ok" if ok else "unavailable", **who, **body},
         status=200 if ok else 503,
@@ -44,13 +45,21 @@ def _answer(body: dict[str, object], *, ok: bool) -> HttpResponse:
 
 
 class ReleaseHeaderMiddleware:
-    """`X-Release` and `X-Color` on every response: how a deploy proves who answers."""
+    """`X-Release` and `X-Color`, by which a deploy proves who answers."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response["X-Release"] = settings.RELEASE
-        response["X-Color"] = settings.COLOR
+        if _may_know(request):
+            response["X-Release"] = settings.RELEASE
+            response["X-Color"] = settings.COLOR
         return response
+
+
+def _may_know(request: HttpRequest) -> bool:
+    """Whether to say which commit this is: not to visitors. Caddy tells them from a preview and
+    from those who ask at the probe address or at ours (docker/caddy/Caddyfile, EXPOSE_RELEASE).
+    """
+    return request.headers.get("X-Expose-Release", "true").lower() == "true"

@@ -20,7 +20,7 @@ from apps.ops.models import Deployment
 from apps.ops.stack.engine import Engine, Service
 
 PROBE_SECONDS = 2.0
-OTHER_SERVICES = ("django-q", "postgres", "redis", "caddy")
+OTHER_SERVICES = ("django-q", "postgres", "redis", "caddy", "media")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

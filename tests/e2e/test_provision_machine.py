@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 HOST = "www.example.org"
 # Beyond it a test hangs: the first one makes the machine's image.
 TEST_SECONDS = 1800
-BASE_IMAGES = ("python:3.13-slim-trixie", "postgres:17", "redis:8", "caddy:2")
+BASE_IMAGES = ("python:3.13-slim-trixie", "postgres:17", "redis:8", "caddy:2", "nginx:1")
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".env", ".ssh", ".demo", ".bench", ".cache", ".*_cache", "__pycache__"
 )

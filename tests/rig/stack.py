@@ -80,6 +80,8 @@ class ScratchStack:
             "SITE_HOST": "localhost",
             "SITE_SCHEME": "http",
             "COMPOSE_FILE": "compose.prod.yml",
+            # Visitors in tests note who answered them.
+            "EXPOSE_RELEASE": "true",
             "COMPOSE_PROJECT_NAME": self.project,
             "HTTP_BIND": f"127.0.0.1:{self.port}",
             "HTTPS_BIND": f"127.0.0.1:{free_port()}",

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from time import monotonic
 from types import FrameType
@@ -22,6 +23,7 @@ from types import FrameType
 from django.conf import settings as site
 from django.db import Error, connection, connections
 
+from apps.ops import freezes
 from apps.ops.agent import crontab
 from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
@@ -30,7 +32,12 @@ from apps.ops.agent.requests import Requests
 from apps.ops.agent.runs import Runs
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import recovery
+from apps.ops.deploys.context import compose_on
 from apps.ops.deploys.lock import held_by
+from apps.ops.edge import follow as edge
+from apps.ops.errors import OpsError
+from apps.ops.source import Checkout
+from apps.ops.stack.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +105,7 @@ class Agent:
         if self._role == "utility":
             service = JobsService(self._settings, release=site.RELEASE)
             self._thread("the jobs service", service.look)
+            Thread(target=self._follow, daemon=True, name="edge").start()
         while not self._stop_signals:
             self._beat()
             self._load()
@@ -190,6 +198,20 @@ class Agent:
             held_by(state_dir) is None
         )
 
+    def _follow(self) -> None:
+        """A deployment whose code was older than this did not see to it."""
+        ops = self._settings
+        if not ops.caddy_admin.exists():
+            return
+        checkout = Checkout(ops.checkout, remote=ops.remote, branch=ops.branch)
+        try:
+            with TemporaryDirectory() as scratch:
+                compose = compose_on(None, settings=ops, checkout=checkout, scratch=Path(scratch))
+                done = edge.follow(ops, Engine(ops.project), compose, say=logger.info)
+            logger.info("%s", done)
+        except OpsError as error:
+            logger.error("%s Next: %s", error.found, error.next)
+
     def _look(self) -> Callable[[], object]:
         tidy_at = recovery_at = monotonic()
         history = History(self._settings)
@@ -199,6 +221,8 @@ class Agent:
             self._requests.look()
             if monotonic() >= recovery_at:
                 recovery_at = monotonic() + RECOVER_SECONDS
+                freezes.in_force(self._settings.state_dir)
+                freezes.publish(self._settings.state_dir)
                 if history.is_behind():
                     self._history_is_behind.set()
             if monotonic() >= tidy_at:

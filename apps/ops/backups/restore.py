@@ -6,8 +6,6 @@ old one is kept under another.
 
 from __future__ import annotations
 
-import shutil
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from django.db import DatabaseError, connections
 from psycopg import errors, sql
 
 from apps.ops.backups import files, keep, server
+from apps.ops.backups import media as uploads
 from apps.ops.backups.files import BackupFile
 from apps.ops.backups.take import take
 from apps.ops.conf import OpsSettings
@@ -148,7 +147,10 @@ def restore(
     exists = size_of_database() is not None
     if safety and exists:
         result.safety = _safety_backup(settings, file, requested_by, media, say)
-    aside = _extract(file, stamp, say) if media else None
+    aside = None
+    if media:
+        root = Path(django_settings.MEDIA_ROOT)
+        aside = uploads.extract(file, root, stamp=stamp, seconds=settings.backup_seconds, say=say)
     fresh = _derived(name, "_restoring")
     try:
         with _explained():
@@ -168,12 +170,12 @@ def restore(
         with suppress(psycopg.Error):
             _drop(fresh)
         if aside:
-            shutil.rmtree(aside, ignore_errors=True)
+            aside.drop()
         raise
     with suppress(DatabaseError), files.lock(settings.backup_dir, seconds=1, say=say):
         keep.reconcile(settings.backup_dir)
     if aside:
-        result.media_kept_in = _move_in(aside, stamp)
+        result.media_kept_in = aside.move_in(stamp)
     return result
 
 
@@ -362,47 +364,3 @@ def _end_sessions(databases: tuple[str, ...], done: Event) -> None:
                 [numbers],
             )
             done.wait(0.05)
-
-
-def _extract(file: BackupFile, stamp: str, say: Say) -> Path:
-    root = Path(django_settings.MEDIA_ROOT)
-    aside = root / f".restoring-{stamp}"
-    say(f"{file.media.name} into {aside}")
-    for left in root.glob(".restoring-*"):  # By a restore that was killed.
-        shutil.rmtree(left, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        with tarfile.open(file.media, mode="r:gz") as archive:
-            archive.extractall(aside, filter="tar", numeric_owner=True)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise StepFailed(
-            f"The uploads could not be extracted ({error}). They and the database are as they "
-            "were.",
-            next="df -h   # whether there is room",
-        ) from error
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return aside
-
-
-def _move_in(aside: Path, stamp: str) -> str:
-    """What is there goes aside and what was extracted comes in: renames, so it takes no time."""
-    root = aside.parent
-    before = root / f".before-{stamp}"
-    try:
-        before.mkdir()
-        for entry in sorted(root.iterdir()):
-            if not entry.name.startswith((".restoring-", ".before-")):
-                entry.rename(before / entry.name)
-        for entry in sorted(aside.iterdir()):
-            entry.rename(root / entry.name)
-        aside.rmdir()
-    except OSError as error:
-        raise OpsError(
-            f"The database is restored. The uploads are only partly in their place ({error}): the "
-            f"old ones are in {before}, the new ones in {aside}.",
-            next=f"mv {aside}/* {root}/",
-        ) from error
-    return str(before)

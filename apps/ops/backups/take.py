@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import selectors
-import signal
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any, Self, cast
+from typing import IO, Self
 
 from django.conf import settings as django_settings
 from django.db import DatabaseError, ProgrammingError
 from django.utils import timezone
 
 from apps.ops.backups import files, keep, server
+from apps.ops.backups import media as uploads
+from apps.ops.backups.pour import pour
 from apps.ops.conf import OpsSettings
 from apps.ops.errors import OpsError, StepFailed
 from apps.ops.models import Backup, Release
@@ -110,7 +107,7 @@ def _explained(settings: OpsSettings) -> Iterator[None]:
             f"No backup was taken: Postgres does not answer as it should ({first_line(error)}).",
             next="docker compose ps --all postgres",
         ) from error
-    except (OSError, tarfile.TarError) as error:
+    except OSError as error:
         raise StepFailed(
             f"No backup was taken: it could not be written to {settings.backup_dir} ({error}).",
             next="docker compose run --rm utility df -h   # make room, or lower OPS_BACKUP_KEEP",
@@ -129,7 +126,13 @@ def _write(settings: OpsSettings, row: Backup, *, media: bool, say: Say) -> None
         archive = files.media_of(dump)
         say(f"uploads to {archive.name}")
         with _Hashed(files.partial_of(archive)) as out:
-            _archive(Path(django_settings.MEDIA_ROOT), out, deadline, settings.backup_seconds)
+            uploads.archive(
+                Path(django_settings.MEDIA_ROOT),
+                out,
+                deadline=deadline,
+                seconds=settings.backup_seconds,
+                say=say,
+            )
         row.media_size, row.media_sha256 = out.size, out.digest
         made.append(archive)
         sums.append(f"{row.media_sha256}  {archive.name}\n")
@@ -193,34 +196,18 @@ class _Hashed:
 
 def _dump(out: _Hashed, deadline: float, seconds: float) -> None:
     argv = ["pg_dump", "--format=custom", f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}"]
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                [*argv, f"--dbname={server.address(server.name())}"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=server.program_environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StepFailed(
-                f"pg_dump could not be started: {error}.",
-                next="docker compose run --rm utility pg_dump --version",
-            ) from error
-        try:
-            for chunk in _chunks(process, deadline):
-                out.write(chunk)
-            code: int | None = process.wait(timeout=max(deadline - monotonic(), 1))
-        except (TimeoutError, subprocess.TimeoutExpired):
-            code = None
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            cast("IO[bytes]", process.stdout).close()
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
+    try:
+        code, said = pour(
+            [*argv, f"--dbname={server.address(server.name())}"],
+            out,
+            deadline=deadline,
+            env=server.program_environment(),
+        )
+    except FileNotFoundError as error:
+        raise StepFailed(
+            f"pg_dump could not be started: {error}.",
+            next="docker compose run --rm utility pg_dump --version",
+        ) from error
     if code is None:
         raise StepFailed(
             f"pg_dump did not end within {seconds:g} s and was ended.",
@@ -233,52 +220,3 @@ def _dump(out: _Hashed, deadline: float, seconds: float) -> None:
             output=said,
             next="docker compose logs postgres   # the last line above says what pg_dump met",
         )
-
-
-def _chunks(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
-    stdout = cast("IO[bytes]", process.stdout)
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            left = deadline - monotonic()
-            if left <= 0 or not selector.select(timeout=left):
-                raise TimeoutError
-            chunk = os.read(stdout.fileno(), files.CHUNK)
-            if not chunk:
-                return
-            yield chunk
-
-
-def _archive(root: Path, out: _Hashed, deadline: float, seconds: float) -> None:
-    """Every file, link and directory under `root`. One that goes away meanwhile is left out."""
-    with tarfile.open(fileobj=cast("Any", out), mode="w|gz") as archive:
-        for path in _tree(root):
-            if monotonic() > deadline:
-                raise StepFailed(
-                    f"The uploads could not be archived within {seconds:g} s.",
-                    next="give it more time: OPS_BACKUP_SECONDS in .env",
-                )
-            try:
-                # A hard link would need its other name: each file is written out in full.
-                archive.inodes = {}  # type: ignore[attr-defined]
-                member = archive.gettarinfo(path, arcname=str(path.relative_to(root)))
-                content = path.open("rb") if member and member.isreg() else None
-            except FileNotFoundError:
-                continue
-            if member is None:  # A socket.
-                continue
-            if content is None:
-                archive.addfile(member)
-            else:
-                with content:
-                    member.size = os.fstat(content.fileno()).st_size
-                    archive.addfile(member, content)
-
-
-def _tree(root: Path) -> Iterator[Path]:
-    for directory, folders, names in os.walk(root):
-        if Path(directory) == root:
-            # What a restore puts aside.
-            folders[:] = [f for f in folders if not f.startswith((".restoring-", ".before-"))]
-        for name in (*sorted(folders), *sorted(names)):
-            yield Path(directory) / name

@@ -9,6 +9,7 @@ from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.steps.build import Build
 from apps.ops.deploys.steps.choose import Choose
 from apps.ops.deploys.steps.contract import Contract
+from apps.ops.deploys.steps.edge import Edge
 from apps.ops.deploys.steps.fetch import Fetch
 from apps.ops.deploys.steps.migrate import Migrate
 from apps.ops.deploys.steps.pause import Pause, Resume
@@ -38,6 +39,7 @@ def deploy_steps() -> tuple[Step, ...]:
         Resume(),
         Bake(),
         Retire(),
+        Edge(),
         Purge(),
         Contract(),
         Prune(),
@@ -58,10 +60,11 @@ def rollback_steps(*, maintenance: bool) -> tuple[Step, ...]:
             Resume(),
             WorkersAfter(),
             Retire(),
+            Edge(),
             Purge(),
             Agent(),
         )
-    return (Choose(), Start(), Swap(), WorkersAfter(), Retire(), Purge(), Agent())
+    return (Choose(), Start(), Swap(), WorkersAfter(), Retire(), Edge(), Purge(), Agent())
 
 
 def steps_of(kind: str, *, maintenance: bool) -> tuple[Step, ...]:

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import socket
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from apps.ops.colors import Color
-
-SECONDS = 3.0
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused
 
 
 def in_flight(admin_socket: Path, color: Color) -> int | None:
     """Requests on their way to or from a colour; None when Caddy does not tell.
 
     Counted by Caddy for every upstream its configuration names, which is why both colours always
-    stand in it: https://caddyserver.com/docs/api#get-reverse_proxyupstreams
+    stand in it: https://caddyserver.com/docs/api#get-reverse_proxyupstreams. Large uploads have an
+    upstream of their own, of the same name with a dot after it.
     """
-    connection = _UnixConnection(admin_socket)
     try:
-        connection.request("GET", "/reverse_proxy/upstreams")
-        upstreams = json.loads(connection.getresponse().read())
-        counts = {u["address"].partition(":")[0]: int(u["num_requests"]) for u in upstreams}
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        counts = [
+            int(upstream["num_requests"])
+            for upstream in Admin(admin_socket).upstreams()
+            if upstream["address"].partition(":")[0].rstrip(".") == color.service
+        ]
+    except (CaddyAway, CaddyRefused, ValueError, KeyError, TypeError, AttributeError):
         return None
-    finally:
-        connection.close()
-    return counts.get(color.service)
+    return sum(counts) if counts else None

@@ -106,6 +106,7 @@ class Compose:
         say: Say,
         volumes: Sequence[str] = (),
         merge_stderr: bool = True,
+        as_root_with: Sequence[str] = (),
     ) -> str:
         """Run a one-off container in a service's place: its image, environment and volumes.
 
@@ -113,6 +114,7 @@ class Compose:
 
         Args:
             volumes: more of them, each as `--volume` takes it.
+            as_root_with: capabilities; then it runs as root, whatever the service does.
 
         Returns:
             Its output.
@@ -120,6 +122,8 @@ class Compose:
         flags = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
         flags += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
         flags += [part for volume in volumes for part in ("--volume", volume)]
+        if as_root_with:
+            flags += ["--user", "0:0", *(f"--cap-add={name}" for name in as_root_with)]
         return self._run(
             ["run", "--rm", "--no-deps", "--no-TTY", *flags, service, *argv],
             seconds=seconds,

@@ -121,6 +121,20 @@ class Engine:
             own = _variables(image.attrs["Config"]["Env"])
         return Environment(values, {n: v for n, v in values.items() if own.get(n) != v})
 
+    def user(self, name: str) -> str | None:
+        """Whom a service's container runs as, "" for its image's user; None without a container."""
+        container = self._container(name)
+        return None if container is None else str(container.attrs["Config"].get("User") or "")
+
+    def join(self, name: str, network: str) -> None:
+        """Let a service's running container reach a network of the project, if it does not."""
+        container = self._container(name)
+        full = f"{self.project}_{network}"
+        if container is None or full in container.attrs["NetworkSettings"]["Networks"]:
+            return
+        with self._talking() as client:
+            client.networks.get(full).connect(container, aliases=[name])
+
     def discard(self, container: str) -> None:
         """Remove a container, whatever it does."""
         with self._talking() as client, _gone_already():

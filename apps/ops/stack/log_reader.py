@@ -23,7 +23,17 @@ from apps.ops.errors import OpsError
 from apps.ops.redact import first_line
 from apps.ops.stack.engine import away
 
-SERVICES = ("caddy", "django-a", "django-b", "django-q", "jobs", "postgres", "redis", "utility")
+SERVICES = (
+    "caddy",
+    "django-a",
+    "django-b",
+    "django-q",
+    "jobs",
+    "media",
+    "postgres",
+    "redis",
+    "utility",
+)
 API_SECONDS = 10
 LOOK_SECONDS = 0.5
 WAITING_LINES = 1000

@@ -1,8 +1,9 @@
 """The real Caddy with the real Caddyfile, between visitors and two small servers.
 
 Of the file only what cannot be on every machine is replaced: directories, and ports that need root
-or are taken. Upstreams keep their names (Caddy counts requests by them): a name server of our own
-knows them, as Docker's does in production, and forgets the name of a service that is down.
+or are taken. Uploads come from the real nginx with the real configuration, as in production.
+Upstreams keep their names (Caddy counts requests by them): a name server of our own knows them, as
+Docker's does in production, and forgets the name of a service that is down.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -136,16 +138,76 @@ class _Colour(BaseHTTPRequestHandler):
         pass
 
 
+class MediaServer:
+    """The real nginx, as nobody, on a directory that nobody may read."""
+
+    def __init__(self) -> None:
+        # Not below pytest's own, which are its user's alone.
+        self.directory = Path(tempfile.mkdtemp(prefix="changeover-media-"))
+        self.directory.chmod(0o755)
+        self.root = self.directory / "root"
+        self.root.mkdir()
+        scratch = self.directory / "tmp"
+        scratch.mkdir()
+        scratch.chmod(0o777)
+        self.address = f"127.0.0.1:{free_port()}"
+        text = (ROOT / "docker/media/nginx.conf").read_text()
+        for old, new in {
+            "listen 8080": f"listen {self.address}",
+            " /tmp/": f" {scratch}/",
+            "/srv/media": str(self.root),
+        }.items():
+            assert old in text, f"nginx.conf has no {old} any more"
+            text = text.replace(old, new)
+        config = self.directory / "nginx.conf"
+        config.write_text(text)
+        self._config = config
+        self.resume()
+
+    def resume(self) -> None:
+        nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"] if not os.getuid() else []
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *nobody, "nginx", "-c", str(self._config)]
+                + ["-g", "daemon off;"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._answers)
+
+    def pause(self) -> None:
+        self._process.terminate()
+        self._process.wait(HUNG_SECONDS)
+
+    def stop(self) -> None:
+        self.pause()
+        shutil.rmtree(self.directory)
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError((self.directory / "log").read_text())
+        host, port = self.address.split(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
 @dataclass
 class FrontDoor:
     directory: Path
     port: int = field(default_factory=free_port)
     probe_port: int = field(default_factory=free_port)
     upstreams: dict[str, Upstream] = field(default_factory=dict)
+    # Of the Caddyfile, beside the site's own.
+    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> Self:
-        for name in ("edge", "static", "media", "data"):
+        for name in ("edge", "static", "data"):
             (self.directory / name).mkdir()
+        self.media = MediaServer()
         self.names = NameServer()
         self._upstream_port = _port_free_on_all(ADDRESSES.values())
         for service in ADDRESSES:
@@ -156,6 +218,7 @@ class FrontDoor:
             **os.environ,
             "SITE_HOST": HOST,
             "SITE_SCHEME": "http",
+            **self.environment,
             "XDG_DATA_HOME": str(self.directory / "data"),
             "XDG_CONFIG_HOME": str(self.directory / "data"),
         }
@@ -184,6 +247,7 @@ class FrontDoor:
             self._process.kill()
             self._process.wait()
         self.names.close()
+        self.media.stop()
 
     @property
     def edge(self) -> Edge:
@@ -257,15 +321,17 @@ class FrontDoor:
 
     def _rendered(self) -> str:
         text = (ROOT / "docker/caddy/Caddyfile").read_text()
+        admin = f"admin unix/{self.admin}|0220\n\thttp_port {self.port}"
         replaced = {
-            "admin unix//run/caddy/admin.sock": f"admin unix/{self.admin}\n\thttp_port {self.port}",
+            "admin unix//run/caddy/admin.sock|0220": admin,
             "http://:2020": f"http://:{self.probe_port}",
             "{args[1]}:8000": f"{{args[1]}}:{self._upstream_port}",
+            "{args[1]}.:8000": f"{{args[1]}}.:{self._upstream_port}",
             "transport http {": f"transport http {{\n\t\t\tresolvers {self.names.address}",
+            "media:8080": self.media.address,
             "root * /etc/caddy": f"root * {ROOT / 'docker/caddy'}",
             "/srv/edge": str(self.directory / "edge"),
             "/srv/static": str(self.directory / "static"),
-            "/srv/media": str(self.directory / "media"),
         }
         for old, new in replaced.items():
             assert old in text, f"the Caddyfile has no {old} any more"

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from time import time
@@ -12,11 +14,12 @@ from typing import Any
 import pytest
 
 from apps.ops.colors import Color
+from apps.ops.deploys.bake import access_log as bake
 from apps.ops.edge.files import PREVIEW_SECONDS
 from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import ask
 from tests.integration.ops.front_door import HOST, ROOT, FrontDoor, Response, in_background
-from tests.servers import wait_until
+from tests.servers import HUNG_SECONDS, wait_until
 
 PAGE = (ROOT / "docker/caddy/503.html").read_text()
 TOKEN = "A" * 43
@@ -320,6 +323,100 @@ def test_a_body_larger_than_any_upload_is_refused(door: FrontDoor) -> None:
     assert door.get("/", method="POST", body=bytes(1_000_000)).status == 200
 
 
+# --- Slow clients ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def slowly(
+    door: FrontDoor, count: int, *, length: int, sent: int, method: str = "POST"
+) -> Iterator[list[socket.socket]]:
+    """So many requests of `length` bytes of which `sent` come, and no more."""
+    with ExitStack() as closing:
+        clients = []
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", door.port), timeout=HUNG_SECONDS)
+            closing.callback(client.close)
+            head = f"{method} / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
+            client.sendall(head.encode() + b"a" * sent)
+            clients.append(client)
+        yield clients
+
+
+def test_a_body_that_comes_slowly_reaches_the_application_when_it_is_whole(door: FrontDoor) -> None:
+    with slowly(door, 40, length=60_000, sent=59_999) as clients:
+        assert door.get("/").status == 200
+        assert in_flight(door.admin, Color.BLUE) == 0
+        clients[0].sendall(b"a")
+        clients[0].settimeout(HUNG_SECONDS)
+        assert clients[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_large_bodies_are_passed_on_a_few_at_a_time(door: FrontDoor) -> None:
+    """Eight, which leaves threads to everybody else; the next is told to come back."""
+    with slowly(door, 8, length=1_000_000, sent=70_000):
+        wait_until(lambda: in_flight(door.admin, Color.BLUE) == 8)
+
+        refused = door.get("/refused", method="POST", body=bytes(70_000))
+
+        assert [bake.parse(json.dumps(e).encode()) for e in door.access_log("/refused")] == [None]
+        assert (refused.status, refused.headers["retry-after"]) == (503, "30")
+        assert door.get("/", method="POST", body=bytes(60_000)).status == 200
+        assert in_flight(door.admin, Color.BLUE) == 8
+    wait_until(lambda: in_flight(door.admin, Color.BLUE) == 0)
+    assert door.get("/taken", method="POST", body=bytes(70_000)).status == 200
+    (entry,) = door.access_log("/taken")
+    assert bake.parse(json.dumps(entry).encode())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("sent", [65_000, 65_536])
+def test_what_should_have_no_body_is_no_way_around_the_few(
+    door: FrontDoor, method: str, sent: int
+) -> None:
+    with slowly(door, 10, length=900_000, sent=sent, method=method):
+        assert door.get("/").status == 200
+        assert in_flight(door.admin, Color.BLUE) == 0
+
+
+def test_a_body_of_unknown_length_is_a_large_one(door: FrontDoor) -> None:
+    blue = door.upstreams["django-a"]
+    blue.release.clear()
+    with ExitStack() as closing:
+        for _ in range(8):
+            client = socket.create_connection(("127.0.0.1", door.port), timeout=HUNG_SECONDS)
+            closing.callback(client.close)
+            head = f"POST /hang HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.sendall(head.encode() + b"1\r\na\r\n")
+        wait_until(lambda: in_flight(door.admin, Color.BLUE) == 8)
+
+        assert door.get("/", method="POST", body=bytes(70_000)).status == 503
+        assert door.get("/").status == 200
+        blue.release.set()
+    wait_until(lambda: in_flight(door.admin, Color.BLUE) == 0)
+
+
+# --- Who is told what -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/ready", "/health%2Fready", "/HEALTH/ready", "//health/ready"]
+)
+def test_whether_it_is_ready_is_not_for_visitors(door: FrontDoor, path: str) -> None:
+    response = door.get(path)
+
+    assert response.status == 404 or json.loads(response.body)["path"] == "//health/ready"
+    assert door.get("/health/live").status == 200
+    assert door.get("/health/ready", probe=True).status == 200
+
+
+def test_visitors_are_not_told_which_commit_serves_and_previews_are(door: FrontDoor) -> None:
+    forged = ("X-Expose-Release", "true")
+    assert upstream_saw(door.get("/", forged))["x-expose-release"] == "false"
+    assert "x-expose-release" not in upstream_saw(door.get("/", forged, probe=True))
+    with door.edge.preview(Color.BLUE) as token:
+        assert "x-expose-release" not in upstream_saw(door.get("/", preview(token)))
+
+
 # --- Files ----------------------------------------------------------------------------------------
 
 HASHED = "site.3f2c9a17d04b.css"
@@ -331,7 +428,7 @@ def files(door: FrontDoor) -> None:
         path = door.directory / "static" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("content")
-    (door.directory / "media/upload.html").write_text("<script>alert(1)</script>")
+    (door.media.root / "upload.html").write_text("<script>alert(1)</script>")
     (door.directory / "outside").write_text("secret")
 
 

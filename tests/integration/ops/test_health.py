@@ -95,6 +95,15 @@ def test_live_asks_nobody(client: Client) -> None:
     assert (response["X-Release"], response["X-Color"]) == (SHA, "green")
 
 
+@pytest.mark.parametrize("expose", ["false", "", "yes"])
+def test_visitors_are_not_told_which_commit_it_is(client: Client, expose: str) -> None:
+    response = client.get("/health/live", headers={"x-expose-release": expose})
+
+    assert response.json() == {"status": "ok"}
+    assert not {"X-Release", "X-Color"} & set(response.headers)
+    assert client.get("/health/live", headers={"x-expose-release": "true"})["X-Release"] == SHA
+
+
 def test_only_these_two_paths_are_health(client: Client, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = False
     settings.ALLOWED_HOSTS = ["testserver"]

@@ -22,9 +22,11 @@ from tests.conftest import Git, OpsSettingsFactory
 from tests.servers import HUNG_SECONDS, PostgresServer, RedisServer, free_port
 
 NAMES = (
-    *("docker", "service-postgres", "service-redis", "service-caddy", "service-django-a"),
-    *("service-django-b", "service-django-q", "service-utility", "front-door", "standby"),
-    *("postgres", "roles", "redis", "workers", "disk", "memory", "certificate", "backups", "clock"),
+    *("docker", "service-postgres", "service-redis", "service-caddy", "service-media"),
+    *("service-django-a", "service-django-b", "service-django-q", "service-utility"),
+    "service-jobs",
+    *("front-door", "edge", "standby", "postgres", "roles", "redis", "workers", "disk", "memory"),
+    *("certificate", "backups", "images", "clock"),
     *("supervisor", "cron", "checkout"),
 )
 ASKS_ITSELF = ("docker", "front-door", "postgres", "redis", "certificate", "supervisor")

@@ -30,13 +30,13 @@ class Entry:
 
 def parse(line: bytes) -> Entry | None:
     """None for what is not a visitor's request to a colour: other lines, files, the maintenance
-    page, our own probes, or half a line."""
+    page, our own probes, uploads beyond those that a colour takes at a time, or half a line."""
     if b"http.log.access" not in line or b'"color"' not in line:
         return None
     try:
         said = json.loads(line)
         agents = said["request"].get("headers", {}).get("User-Agent", [])
-        if OUR_AGENT in agents:
+        if OUR_AGENT in agents or ("place" in said and not said["place"]):
             return None
         return Entry(
             float(said["ts"]), Color(said["color"]), int(said["status"]), float(said["duration"])

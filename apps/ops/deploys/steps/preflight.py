@@ -8,13 +8,14 @@ from apps.ops.deploys import standby
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.environment import unreached
 from apps.ops.deploys.steps.base import Step
+from apps.ops.edge.follow import give_volumes
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
 from apps.ops.redact import Redactor
 from apps.ops.schema import words
 from apps.ops.secret_files import write_all
 
-BASE_SERVICES = ("postgres", "redis", "caddy")
+BASE_SERVICES = ("postgres", "redis", "media", "caddy")
 CHECK_SECONDS = 60.0
 
 
@@ -77,6 +78,10 @@ class Preflight(Step):
         found = {name: deploy.engine.service(name) for name in BASE_SERVICES}
         down = [name for name, s in found.items() if s is None or s.health != "healthy"]
         try:
+            # The checkout may be older than a service.
+            down = [name for name in down if deploy.compose().has(name)]
+            if found["caddy"] is None:
+                give_volumes(deploy.compose(), deploy.say)
             if down:
                 deploy.compose().ensure(down, say=deploy.say)
         except ProgramFailed as error:

@@ -14,6 +14,7 @@ from apps.ops.health.checks import (
     cron,
     database,
     disk,
+    edge,
     engine,
     front_door,
     images,
@@ -31,7 +32,7 @@ ALL: tuple[HealthCheck, ...] = (
     HealthCheck("docker", engine.look, Status.BAD, "sudo systemctl restart docker"),
     *(
         HealthCheck(f"service-{name}", partial(services.look, name=name))
-        for name in ("postgres", "redis", "caddy")
+        for name in ("postgres", "redis", "caddy", "media")
     ),
     *(
         HealthCheck(f"service-{color.service}", partial(services.look_at_color, color=color))
@@ -41,6 +42,7 @@ ALL: tuple[HealthCheck, ...] = (
     HealthCheck("service-utility", partial(services.look_at_agent, name="utility")),
     HealthCheck("service-jobs", partial(services.look, name="jobs")),
     HealthCheck("front-door", front_door.look, Status.BAD, "docker compose logs --tail 50 caddy"),
+    HealthCheck("edge", edge.look),
     HealthCheck("standby", standby.look),
     HealthCheck("postgres", database.look, Status.BAD, "docker compose ps --all postgres"),
     HealthCheck("roles", roles.look, next="docker compose ps --all postgres"),

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from apps.ops.deploys.context import Deploy
+from apps.ops.deploys.steps.base import Step
+from apps.ops.edge import follow
+from apps.ops.errors import StepFailed
+
+
+class Edge(Step):
+    """Caddy follows the release: its Caddyfile is loaded, without a restart.
+
+    Creating it anew, which visitors would notice, is a person's to say.
+    """
+
+    name = "edge"
+    after_swap = True
+
+    def run(self, deploy: Deploy) -> str:
+        deploy.intend(self.name, release=deploy.plan.commit.sha)
+        compose = deploy.compose(deploy.plan.commit.sha)
+        summary = follow.follow(deploy.settings, deploy.engine, compose, say=deploy.say)
+        if follow.runs_as_root(deploy.engine):
+            raise StepFailed(
+                f"{summary}. Its container is an older release's, which runs as root: creating it "
+                "anew costs visitors some seconds, so a deployment does not.",
+                next=follow.RECREATE,
+            )
+        return summary
