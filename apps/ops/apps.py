@@ -10,7 +10,7 @@ class OpsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from apps.ops import checks  # noqa: F401  (registers them)
+        from apps.ops import checks, logins  # noqa: F401  (registers them)
 
         # What is imported by now stays. A collector that looked at it again would copy the pages
         # that forked processes share: that made a worker's end take a second.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.ops import readiness
+from apps.ops.visitor import address_of
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -54,3 +56,24 @@ class ReleaseHeaderMiddleware:
         response["X-Release"] = settings.RELEASE
         response["X-Color"] = settings.COLOR
         return response
+
+
+class SecurityLogMiddleware:
+    """Logs that somebody who is logged in was denied a page."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        if isinstance(exception, PermissionDenied) and request.user.is_authenticated:
+            from apps.ops import security_log
+
+            security_log.record(
+                security_log.Event.DENIED,
+                username=request.user.get_username(),
+                address=address_of(request),
+                detail=f"{request.method} {request.path}",
+            )

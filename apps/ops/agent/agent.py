@@ -19,6 +19,7 @@ from types import FrameType
 from django.conf import settings as site
 from django.db import Error, connection, connections
 
+from apps.ops import freezes
 from apps.ops.agent import crontab
 from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
@@ -179,6 +180,8 @@ class Agent:
             self._requests.look()
             if monotonic() >= recovery_at:
                 recovery_at = monotonic() + RECOVER_SECONDS
+                freezes.in_force(self._settings.state_dir)
+                freezes.publish(self._settings.state_dir)
                 if history.is_behind():
                     self._history_is_behind.set()
             if monotonic() >= tidy_at:

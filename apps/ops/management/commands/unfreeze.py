@@ -6,23 +6,25 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from apps.ops import freezes, postgres
+from apps.ops import freezes
 from apps.ops.errors import OpsError
+from apps.ops.management.commands.freeze import publish
 from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 
 
 class Command(BaseCommand):
     help = (
-        "Let deployments through again. Exit code 0, also when nothing was frozen; 1 when Postgres "
-        "does not answer."
+        "Let deployments through again. Works with Postgres down. Exit code 0, also when nothing "
+        "was frozen; 1 when the state volume cannot be written."
     )
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            with postgres.answering(without="Nothing was changed."):
-                lifted = freezes.unfreeze(by=Requester.now(settings.OPS).by)
+            lifted = freezes.unfreeze(
+                by=Requester.now(settings.OPS).by, state_dir=settings.OPS.state_dir
+            )
         except OpsError as error:
             Redactor.from_environment().clean_error(error)
             self.stderr.write(f"{error.found}\nTraffic is as it was.\nNext: {error.next}")
@@ -30,4 +32,5 @@ class Command(BaseCommand):
         if lifted is None:
             self.stdout.write("Deployments were not frozen.")
         else:
-            self.stdout.write(f"Lifted: the freeze by {freezes.describe(lifted)}.")
+            self.stdout.write(f"Lifted: the freeze by {lifted.describe()}.")
+            publish(self.stdout)
