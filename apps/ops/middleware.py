@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from apps.ops import readiness
+from apps.ops import readiness, security_log
 from apps.ops.visitor import address_of
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -69,8 +69,6 @@ class SecurityLogMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         if isinstance(exception, PermissionDenied) and request.user.is_authenticated:
-            from apps.ops import security_log
-
             security_log.record(
                 security_log.Event.DENIED,
                 username=request.user.get_username(),
