@@ -65,6 +65,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.ops.middleware.SecurityLogMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -148,6 +149,11 @@ Q_CLUSTER = {
     "label": "Tasks",
 }
 
+AUTHENTICATION_BACKENDS = [
+    # Knows nobody, and stops who tries too many passwords.
+    "apps.ops.logins.Throttle",
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -1,7 +1,7 @@
 import gc
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class OpsConfig(AppConfig):
@@ -14,6 +14,10 @@ class OpsConfig(AppConfig):
         from django.db.models.signals import post_migrate
 
         from apps.ops import checks  # noqa: F401  (registers them)
+
+        # Nobody logs in where operations run without the site's apps.
+        if apps.is_installed("django.contrib.auth"):
+            from apps.ops import logins  # noqa: F401  (listens to them)
 
         post_migrate.connect(grant, sender=self)
 

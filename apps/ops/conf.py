@@ -41,6 +41,11 @@ class OpsSettings:
     # What is deployed.
     remote: str = _env("OPS_REMOTE", "origin")
     branch: str = _env("OPS_BRANCH", "main")
+    # Who may have what deployed. Empty request_refs: the branch.
+    request_refs: tuple[str, ...] = _env("OPS_REQUEST_REFS", ())
+    require_signed: str = _env("OPS_REQUIRE_SIGNED", "")
+    allowed_signers: str = _env("OPS_ALLOWED_SIGNERS", ".ssh/allowed_signers")
+    fresh_password_seconds: float = _env("OPS_FRESH_PASSWORD_SECONDS", 600.0)
     smoke_paths: tuple[str, ...] = _env("OPS_SMOKE_PATHS", ("/",))
 
     # How careful a deploy is.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from apps.ops import readiness
+from apps.ops import readiness, security_log
+from apps.ops.visitor import address_of
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -63,3 +65,22 @@ def _may_know(request: HttpRequest) -> bool:
     from those who ask at the probe address or at ours (docker/caddy/Caddyfile, EXPOSE_RELEASE).
     """
     return request.headers.get("X-Expose-Release", "true").lower() == "true"
+
+
+class SecurityLogMiddleware:
+    """Logs that somebody who is logged in was denied a page."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        if isinstance(exception, PermissionDenied) and request.user.is_authenticated:
+            security_log.record(
+                security_log.Event.DENIED,
+                username=request.user.get_username(),
+                address=address_of(request),
+                detail=f"{request.method} {request.path}",
+            )

@@ -7,10 +7,11 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,14 @@ class Commit:
     def parse(cls, line: str) -> Commit:
         sha, author, date, subject = line.split("\x1f", 3)
         return cls(sha, author, datetime.fromisoformat(date), subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """`good`: by an allowed signer. `output` is what git says of it."""
+
+    good: bool
+    output: str
 
 
 class Checkout:
@@ -111,6 +120,48 @@ class Checkout:
         except ProgramFailed:
             return False
         return True
+
+    def is_on(self, sha: str, patterns: Sequence[str]) -> bool:
+        """Whether a branch of the remote whose name fits one of the patterns has this commit."""
+        prefix = f"refs/remotes/{self.remote}/"
+        format_ = f"--format=%(refname:lstrip={prefix.count('/')})"
+        branches = self._git("for-each-ref", format_, f"--contains={sha}", prefix).splitlines()
+        return any(fnmatchcase(name, p) for name in branches if name != "HEAD" for p in patterns)
+
+    def annotated_tags(self, sha: str) -> list[str]:
+        """The tags at a commit that are objects of their own, under the name that they were given.
+
+        Whoever may push can put a signed tag under another name as well: that one does not count.
+        """
+        fields = "--format=%(objecttype) %(tag) %(refname:lstrip=2)"
+        lines = self._git("for-each-ref", fields, f"--points-at={sha}", "refs/tags/").splitlines()
+        found = (line.split(" ") for line in lines)
+        return [name for kind, own, name in found if kind == "tag" and own == name]
+
+    def verify_commit(self, sha: str, signers: Path) -> Signature:
+        return self._verify("verify-commit", sha, signers)
+
+    def verify_tag(self, name: str, signers: Path) -> Signature:
+        return self._verify("verify-tag", f"refs/tags/{name}", signers)
+
+    def _verify(self, verb: str, name: str, signers: Path) -> Signature:
+        # Said on the command line, which outranks the repository's configuration: that belongs to
+        # the checkout's owner, and other kinds of signatures know other signers.
+        config = {
+            "gpg.ssh.allowedSignersFile": str(signers),
+            "gpg.ssh.program": "ssh-keygen",
+            "gpg.minTrustLevel": "fully",
+            "gpg.program": "false",
+            "gpg.openpgp.program": "false",
+            "gpg.x509.program": "false",
+        }
+        options = [part for key, value in config.items() for part in ("-c", f"{key}={value}")]
+        said: list[str] = []
+        try:
+            self._git(*options, verb, "--raw", name, say=said.append)
+        except ProgramFailed as error:
+            return Signature(False, error.output)
+        return Signature(bool(said), "\n".join(said))
 
     def changed_files(self) -> list[str]:
         """Tracked files that differ from the checked-out commit."""
@@ -205,6 +256,8 @@ class Checkout:
         env = {
             **os.environ,
             "GIT_TERMINAL_PROMPT": "0",
+            # A commit is the one that its name says, whatever refs/replace has.
+            "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_SSH_COMMAND": shlex.join(ssh),
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "safe.directory",

@@ -26,12 +26,23 @@ def until(true: Callable[[], bool], what: str) -> None:
 
 
 def ask(stack: ScratchStack, kind: str, ref: str) -> int:
-    """What the admin's page does when somebody asks there."""
-    said = stack.django_shell(
+    """What the admin's page does when somebody asks there; the deployment that the agent makes of
+    it."""
+    code = (
         "from apps.ops.deploys import requests\n"
         f"print(requests.ask({kind!r}, {ref!r}, by='ada', origin='192.0.2.7').pk)"
     )
-    return int(said.strip().splitlines()[-1])
+    asked = int(stack.django_shell(code).strip().splitlines()[-1])
+    code = "from apps.ops.models import Request\n"
+    code += f"print(Request.objects.get(pk={asked}).deployment_id)"
+    found: list[str] = []
+
+    def taken() -> bool:
+        found[:] = stack.django_shell(code).strip().splitlines()[-1:]
+        return found != ["None"]
+
+    until(taken, "taken")
+    return int(found[0])
 
 
 def row(stack: ScratchStack, number: int) -> dict[str, Any]:
@@ -85,7 +96,10 @@ def test_what_is_asked_for_in_the_admin_is_done_once_by_the_agent(
 
     done = row(stack, number)
     assert (done["status"], done["release"], done["exit_code"]) == ("succeeded", sha, 0)
-    assert (done["requested_by"], done["requested_from"]) == ("ada", "192.0.2.7")
+    assert (done["requested_by"], done["requested_from"]) == (
+        "ada, through the site",
+        "192.0.2.7",
+    )
     assert stack.status()["front_door"]["release"] == sha
 
     number = ask(stack, "rollback", "")
@@ -93,7 +107,9 @@ def test_what_is_asked_for_in_the_admin_is_done_once_by_the_agent(
 
     assert row(stack, number)["status"] == "succeeded"
     assert stack.status()["front_door"]["release"] == older
-    assert [d["requested_by"] for d in stack.status()["deployments"][:2]] == ["ada", "ada"]
+    assert [d["requested_by"] for d in stack.status()["deployments"][:2]] == [
+        "ada, through the site"
+    ] * 2
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,16 @@ SIGNS = {
     "missed": "∅",
     "skipped": "∅",
     "lost": "⊘",
+    "waiting": "…",
+    "accepted": "✓",
+    "refused": "✗",
+    "login": "→",
+    "logout": "←",
+    "login failed": "✗",
+    "locked out": "⊘",
+    "permission denied": "✗",
+    "password confirmed": "✓",
+    "asked": "▸",
 }
 
 

@@ -7,13 +7,16 @@ from time import monotonic
 
 from django.utils import timezone
 
+from apps.ops import security_log
+from apps.ops.agent import answers
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys import requests
+from apps.ops.deploys import journal, requests
 from apps.ops.deploys.lock import held_by
-from apps.ops.errors import Busy
+from apps.ops.errors import Busy, Refused
 from apps.ops.models import Deployment
 from apps.ops.processes import ProgramFailed
 from apps.ops.redact import Redactor
+from apps.ops.requester import printable, through_the_site
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.one_offs import OneOff, OneOffs
 
@@ -59,6 +62,7 @@ class Requests:
             DatabaseError: Postgres does not answer.
             OpsError: Docker does not answer, or Compose failed: tried again the next time.
         """
+        answers.answer(self._settings)
         requests.expire()
         waiting = requests.claimed()
         # One at a time: the others wait in the queue, not for the lock.
@@ -83,10 +87,15 @@ class Requests:
         done = [one for one in ended if one.labels[LABEL] not in keep]
         for one in done:
             self._one_offs.discard(one.name)
+        answers.prune()
+        security_log.prune()
         return len(done)
 
     def _see_to(self, row: Deployment) -> None:
         assert row.uid is not None
+        if not journal.is_uid(row.uid):
+            requests.fail(row, "No agent has given it its name.")
+            return
         name = f"{self._settings.project}-request-{row.uid}"
         container = self._one_offs.find(name)
         if requests.has_begun(self._settings.state_dir, row.uid):
@@ -102,11 +111,14 @@ class Requests:
                 self._start(row, row.uid, name)
 
     def _start(self, row: Deployment, uid: str, name: str) -> None:
-        if found := requests.why_not(row.kind, row.ref):
-            requests.fail(row, found)
-            return
         settings = self._settings
-        logger.info("%s #%s of %s: starting %s", row.kind, row.pk, row.requested_by, name)
+        try:
+            requests.require_allowed(row.kind, row.ref, settings)
+        except Refused as error:
+            requests.fail(row, error.found, next=error.next, exit_code=error.exit_code)
+            return
+        by = through_the_site(row.requested_by)
+        logger.info("%s #%s of %s: starting %s", row.kind, row.pk, by, name)
         compose = Compose(
             settings.project,
             settings.checkout,
@@ -118,8 +130,8 @@ class Requests:
                 [*self._command, row.kind, "--request", uid, *([row.ref] if row.ref else [])],
                 name=name,
                 env={
-                    "OPS_REQUESTED_BY": row.requested_by or "unknown",
-                    "OPS_REQUESTED_FROM": row.requested_from or "admin",
+                    "OPS_REQUESTED_BY": by,
+                    "OPS_REQUESTED_FROM": printable(row.requested_from) or "admin",
                 },
                 labels={LABEL: uid},
                 say=lambda line: logger.debug("%s", line),

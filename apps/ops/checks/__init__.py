@@ -8,7 +8,7 @@ the new release's own image.
     E010-E015              tasks.py      django-q2
     E020-E025, W005        requests.py   the way of a request to Django
     E030-E037, W006-W007   state.py      what two colours share
-    E040-E042              keys.py       secrets
+    E040-E042, W008        keys.py       secrets and logins
 """
 
 from __future__ import annotations
@@ -23,5 +23,13 @@ for check in (timeouts.web, timeouts.worker, timeouts.care, tasks.queue):
     checks.register(check, TAG)
 for check in (requests.middleware, requests.proxy, requests.names, state.database):
     checks.register(check, TAG)
-for check in (tasks.sync, state.static, state.media, state.sessions, state.caches, keys.secrets):
+for check in (
+    tasks.sync,
+    state.static,
+    state.media,
+    state.sessions,
+    state.caches,
+    keys.secrets,
+    keys.logins,
+):
     checks.register(check, TAG, deploy=True)

@@ -1,4 +1,4 @@
-"""Secrets that are missing or weak, and the switch that shows them."""
+"""Secrets that are missing or weak or can be guessed, and the switch that shows them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core import checks
 
 MIN_KEY_LENGTH = 50  # As Django's security.W009 has it.
+THROTTLE = "apps.ops.logins.Throttle"
 
 
 def secrets(**kwargs: Any) -> Iterator[checks.CheckMessage]:
@@ -34,4 +35,14 @@ def secrets(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             hint="Set it to what the database was created with; for a new one, to what "
             "`openssl rand -hex 24` prints.",
             id="ops.E042",
+        )
+
+
+def logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    if settings.AUTHENTICATION_BACKENDS[0] != THROTTLE:
+        yield checks.Warning(
+            f"AUTHENTICATION_BACKENDS begins with {settings.AUTHENTICATION_BACKENDS[0]}: passwords "
+            "can be tried without an end.",
+            hint=f'Put "{THROTTLE}" before the others.',
+            id="ops.W008",
         )

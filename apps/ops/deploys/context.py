@@ -55,6 +55,8 @@ class Deploy:
     kind: str = "deploy"
     options: Options = field(default_factory=Options)
     ref: str | None
+    # Asked for in the admin: nothing that the web could have written decides about it.
+    requested: bool = False
     engine: Engine
     edge: Edge
     checkout: Checkout

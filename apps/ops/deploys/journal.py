@@ -20,12 +20,17 @@ from apps.ops.deploys.story import Record, Story
 
 DIRECTORY = "journal"
 KEPT = 200
-_UID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+_UID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{6}")
 
 
 def new_uid() -> str:
     """A deployment's name; names sort as they were given."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def is_uid(text: str) -> bool:
+    """Whether it can be a deployment's name: it becomes part of files' and containers' names."""
+    return _UID.fullmatch(text) is not None
 
 
 class Journal:
@@ -93,7 +98,7 @@ def record(event: str, **fields: Any) -> Record:
 
 def _files(state_dir: Path) -> list[Path]:
     found = (state_dir / DIRECTORY).glob("*.jsonl")
-    return sorted((p for p in found if _UID.fullmatch(p.stem)), reverse=True)
+    return sorted((p for p in found if is_uid(p.stem)), reverse=True)
 
 
 def _end_a_line_cut_short(path: Path, descriptor: int) -> None:

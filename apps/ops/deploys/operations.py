@@ -26,7 +26,7 @@ from apps.ops.edge.files import Edge
 from apps.ops.errors import Busy, Cancelled, Frozen, OpsError, StepFailed
 from apps.ops.interrupts import cancellable
 from apps.ops.redact import Redactor
-from apps.ops.requester import Requester
+from apps.ops.requester import Requester, printable, through_the_site
 from apps.ops.roles.make import make as make_roles
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
@@ -105,6 +105,8 @@ def _carry_out(
     options: Options,
     request: str | None,
 ) -> Outcome:
+    if request is not None:
+        options = AS_USUAL  # What is asked for in the admin has none.
     default = settings.branch if kind == "deploy" else "the newest stable release"
     asked = {
         "kind": kind,
@@ -112,7 +114,8 @@ def _carry_out(
         **Requester.now(settings).as_fields(),
     }
     begun = monotonic()
-    uid = request or journal.new_uid()
+    # Whatever was given as a request's: it becomes part of a file's name.
+    uid = request if request and journal.is_uid(request) else journal.new_uid()
     recorder = Recorder(settings.state_dir, Story(uid))
     outcome: Outcome | None = None
     try:
@@ -130,6 +133,7 @@ def _carry_out(
                 kind=kind,
                 options=options,
                 ref=ref,
+                requested=request is not None,
                 engine=Engine(settings.project),
                 edge=Edge(settings.edge_dir),
                 checkout=Checkout(
@@ -142,10 +146,18 @@ def _carry_out(
             override = ""
             if kind == "deploy":
                 _wake_postgres(context)
-            if request:
-                requests.require_waiting(request, kind=kind, state_dir=settings.state_dir)
+            if request is not None:
+                row = requests.require_waiting(request, kind=kind, settings=settings)
+                context.ref = row.ref or None
+                asked |= {
+                    "ref": row.ref or default,
+                    "requested_by": through_the_site(row.requested_by),
+                    "requested_from": printable(row.requested_from),
+                }
             if kind == "deploy":
-                override = freezes.require_thawed(options.override)
+                override = freezes.require_not_frozen(
+                    options.override, state_dir=settings.state_dir
+                )
             recovery.bring_history_up_to_date(settings)
             recorder.begin(**asked, options=asdict(options), override=override)
             steps = pipeline.steps_of(kind, maintenance=options.maintenance)

@@ -18,6 +18,7 @@ from apps.ops.deploys.plan import Plan, make_plan, migration_files
 from apps.ops.edge.files import Edge
 from apps.ops.presenters.jsonl import plan_as_json
 from apps.ops.presenters.words import plan_facts
+from apps.ops.signed import require_signed
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
@@ -41,6 +42,7 @@ def describe(
     checkout.fetch(seconds=settings.fetch_seconds, say=lambda line: None)
     engine = Engine(settings.project)
     plan = make_plan(ref, checkout=checkout, engine=engine, edge=Edge(settings.edge_dir))
+    require_signed(plan.commit.sha, checkout=checkout, settings=settings)
     with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
         plan = with_changes(plan, engine=engine, compose=compose)

@@ -94,6 +94,12 @@ def make_rollback_plan(deploy: Deploy) -> Plan:
                 f"Release {release[:12]} is live already ({live}).",
                 next="manage.py rollback   # without a release: the newest stable one that differs",
             )
+        if deploy.requested and release not in stable:
+            raise Refused(
+                f"Release {release[:12]} was not live and stable, as far as the journal tells: it "
+                "may not be asked for through the site.",
+                next=f"manage.py rollback {release[:12]}   # on the server",
+            )
         went_live = {entry.release for entry in entries if entry.swapped}
         if went_live and release not in went_live and not deploy.options.allow_incompatible:
             raise Refused(
@@ -177,6 +183,8 @@ def _unrecorded(name: str) -> dict[str, Any]:
 
 
 def _entries(deploy: Deploy) -> list[Entry]:
+    if deploy.requested:
+        return _of_the_journal(deploy)
     try:
         rows = Deployment.objects.filter(release__isnull=False).order_by("-id")
         found = rows.values_list(
@@ -185,6 +193,10 @@ def _entries(deploy: Deploy) -> list[Entry]:
         return [Entry(k, s, r, p or "", b or "", bool(at)) for k, s, r, p, b, at in found[:ENTRIES]]
     except DatabaseError:
         connection.close()
+    return _of_the_journal(deploy)
+
+
+def _of_the_journal(deploy: Deploy) -> list[Entry]:
     return [
         Entry(
             s.kind,

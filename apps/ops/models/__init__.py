@@ -6,6 +6,8 @@ from apps.ops.models.freeze import Freeze
 from apps.ops.models.job import JobRun
 from apps.ops.models.purge import Purge
 from apps.ops.models.release import Packages, Release
+from apps.ops.models.request import Request
+from apps.ops.models.security_event import SecurityEvent
 from apps.ops.models.step import Step
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "Packages",
     "Purge",
     "Release",
+    "Request",
+    "SecurityEvent",
     "Step",
 ]

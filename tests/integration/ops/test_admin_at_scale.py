@@ -85,7 +85,9 @@ def much_history(
             cursor.execute("ANALYZE ops_deployment; ANALYZE ops_release; ANALYZE ops_step")
     yield request.param
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE ops_step, ops_deployment, ops_backup, ops_release")
+        cursor.execute(
+            "TRUNCATE ops_step, ops_request, ops_deployment, ops_backup, ops_packages, ops_release"
+        )
 
 
 def ask(client: Client, address: str) -> tuple[str, list[str]]:

@@ -29,7 +29,7 @@ from apps.ops.deploys.lock import deploy_lock
 from apps.ops.doctor import Diagnosis, examine
 from apps.ops.edge.files import Edge
 from apps.ops.health.result import Result, Status
-from apps.ops.models import Deployment, Freeze
+from apps.ops.models import Deployment
 from tests.integration.ops.conftest import begin
 from tests.servers import wait_until
 
@@ -280,8 +280,7 @@ def test_what_a_killed_deployment_left_is_told(ops: OpsSettings) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_says_running_and_a_freeze_are_told(ops: OpsSettings) -> None:
     row = Deployment.objects.create(status=Deployment.Status.RUNNING)
-    Freeze.objects.all().delete()
-    freezes.freeze("Christmas market", by="ann")
+    freezes.freeze("Christmas market", by="ann", state_dir=ops.state_dir)
     diagnosis = examine(ops)
 
     assert result(diagnosis, "history").summary == (

@@ -1,32 +1,27 @@
-"""Freezes, in a real Postgres, and the maintenance page: what the commands say and refuse."""
+"""Freezes, on a state volume and in a real Postgres: what the commands say and refuse."""
 
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from apps.ops import freezes
-from apps.ops.deploys.context import Deploy, Options
-from apps.ops.deploys.lock import deploy_lock
-from apps.ops.deploys.steps.pause import Pause, Resume
-from apps.ops.edge.files import Edge
-from apps.ops.errors import Frozen, Refused
+from apps.ops.errors import Frozen, OpsError, Refused
 from apps.ops.models import Freeze
-from apps.ops.source import Checkout
-from apps.ops.stack.engine import Engine
+from apps.ops.requester import through_the_site
+from tests.servers import wait_until
 
 if TYPE_CHECKING:
-    from tests.conftest import Git, OpsSettingsFactory
+    from tests.conftest import OpsSettingsFactory
     from tests.servers import PostgresServer
 
 db = pytest.mark.django_db
@@ -49,67 +44,169 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
+def prepared(state_dir: Path) -> Path:
+    state_dir.mkdir(parents=True, exist_ok=True)
+    return state_dir
+
+
 @db
-def test_a_frozen_project_names_who_why_and_until_when(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_frozen_project_names_who_why_and_until_when(
+    ops: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, _ = run(capsys, "freeze", "Christmas  market", "--days", "2")
 
     assert code == 0
     assert re.search(r"frozen by ada since .*, until \d{4}-.* UTC: Christmas market\.", out)
     with pytest.raises(Frozen, match=r"frozen by ada since .*: Christmas market") as caught:
-        freezes.require_thawed(False)
+        freezes.require_not_frozen(False, state_dir=ops.state_dir)
     assert caught.value.exit_code == 4
     assert "manage.py deploy --override" in caught.value.next
+    # The admin's copy.
+    assert (Freeze.objects.get().reason, Freeze.objects.get().frozen_by) == (
+        "Christmas market",
+        "ada",
+    )
 
 
 @db
-def test_what_is_overruled_is_told_for_the_history() -> None:
-    freezes.freeze("r" * 200, by="b" * 150)
+def test_what_is_overruled_is_told_for_the_history(ops: Any) -> None:
+    freezes.freeze("r" * 200, by="b" * 150, state_dir=ops.state_dir)
 
-    text = freezes.require_thawed(True)
+    text = freezes.require_not_frozen(True, state_dir=ops.state_dir)
 
     assert text.startswith("freeze of bbb")
     assert len(text) <= 300
 
 
 @db
-def test_nothing_frozen_means_nothing_overruled() -> None:
-    assert freezes.require_thawed(True) == freezes.require_thawed(False) == ""
+def test_nothing_frozen_means_nothing_overruled(ops: Any) -> None:
+    assert freezes.require_not_frozen(True, state_dir=ops.state_dir) == ""
+    assert freezes.require_not_frozen(False, state_dir=ops.state_dir) == ""
 
 
 @db
-def test_a_second_freeze_is_refused_and_names_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    freezes.freeze("audit", by="grace")
+def test_a_second_freeze_is_refused_and_names_the_first(
+    ops: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
 
     code, _, err = run(capsys, "freeze", "mine")
 
     assert code == 5
     assert re.search(r"frozen already: grace since .*, until somebody lifts it: audit\.", err)
-    assert Freeze.objects.get().reason == "audit"
+    there = freezes.in_force(ops.state_dir)
+    assert there
+    assert there.reason == "audit"
 
 
 @db
-def test_a_freeze_that_is_past_its_end_is_over_and_makes_room() -> None:
-    old = freezes.freeze("audit", by="grace", until=timezone.now() + timedelta(hours=1))
-    Freeze.objects.filter(pk=old.pk).update(until=timezone.now() - timedelta(seconds=1))
+def test_a_freeze_that_is_past_its_end_is_over_and_makes_room(ops: Any) -> None:
+    soon = timezone.now() + timedelta(seconds=0.2)
+    freezes.freeze("audit", by="grace", until=soon, state_dir=ops.state_dir)
+    wait_until(lambda: freezes.in_force(ops.state_dir) is None)
 
-    assert freezes.in_force() is None
-    assert freezes.require_thawed(False) == ""
-    assert freezes.unfreeze(by="ada") is None
-    new = freezes.freeze("again", by="ada")
+    assert freezes.require_not_frozen(False, state_dir=ops.state_dir) == ""
+    assert freezes.unfreeze(by="ada", state_dir=ops.state_dir) is None
+    new = freezes.freeze("again", by="ada", state_dir=ops.state_dir)
 
-    old.refresh_from_db()
-    assert (freezes.in_force(), old.lifted_by) == (new, "its end")
+    assert freezes.in_force(ops.state_dir) == new
+    freezes.publish(ops.state_dir)
+    assert [row.lifted_by for row in Freeze.objects.order_by("id")] == ["its end", ""]
 
 
 @db
-def test_unfreeze_says_what_it_lifted_and_who_lifted_it(capsys: pytest.CaptureFixture[str]) -> None:
-    freezes.freeze("audit", by="grace")
+def test_unfreeze_says_what_it_lifted_and_who_lifted_it(
+    ops: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
 
     code, out, _ = run(capsys, "unfreeze")
 
     assert (code, "Lifted: the freeze by grace" in out) == (0, True)
-    assert (Freeze.objects.get().lifted_by, freezes.in_force()) == ("ada", None)
+    assert (Freeze.objects.get().lifted_by, freezes.in_force(ops.state_dir)) == ("ada", None)
     assert run(capsys, "unfreeze")[:2] == (0, "Deployments were not frozen.\n")
+
+
+@db
+def test_what_is_written_into_the_table_neither_lifts_nor_freezes(ops: Any) -> None:
+    made = freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
+    freezes.publish(ops.state_dir)
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE ops_freeze SET lifted_at = now(), lifted_by = 'grace', reason = 'x'")
+        cursor.execute(
+            "INSERT INTO ops_freeze (reason, frozen_by, frozen_at, lifted_by) "
+            "VALUES ('forged', 'ada', now(), '')"
+        )
+
+    assert freezes.in_force(ops.state_dir) == made
+    freezes.publish(ops.state_dir)
+    assert Freeze.objects.get(lifted_at=None).reason == "audit"
+    freezes.unfreeze(by="ada", state_dir=ops.state_dir)
+    freezes.publish(ops.state_dir)
+    assert not Freeze.objects.filter(lifted_at=None).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM ops_freeze")
+    freezes.publish(ops.state_dir)
+    assert Freeze.objects.get().lifted_by == "ada"
+
+
+@db
+def test_a_freeze_of_an_older_release_is_carried_over_once(ops: Any) -> None:
+    Freeze.objects.create(reason="of then", frozen_by="grace")
+
+    there = freezes.in_force(ops.state_dir)
+    assert there
+    assert (there.reason, there.frozen_by) == ("of then", "grace")
+    freezes.publish(ops.state_dir)
+    assert Freeze.objects.get().reason == "of then"
+
+    freezes.unfreeze(by="ada", state_dir=ops.state_dir)
+    freezes.publish(ops.state_dir)
+    Freeze.objects.create(reason="of then", frozen_by="grace")
+    assert freezes.in_force(ops.state_dir) is None
+
+
+def test_of_those_made_at_the_command_line_none_is_lifted_through_the_site(ops: Any) -> None:
+    freezes._write(prepared(ops.state_dir), [])
+    freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
+
+    with pytest.raises(Refused, match="made at the command line, and is lifted only there"):
+        freezes.unfreeze(by=through_the_site("grace"), state_dir=ops.state_dir)
+
+    freezes.unfreeze(by="ada", state_dir=ops.state_dir)
+    freezes.freeze("audit", by=through_the_site("grace"), state_dir=ops.state_dir)
+    assert freezes.unfreeze(by=through_the_site("ada"), state_dir=ops.state_dir)
+
+
+@db
+def test_of_many_that_freeze_at_once_one_does(ops: Any) -> None:
+    freezes.in_force(ops.state_dir)
+    together, made, refused = Barrier(6), [], []
+
+    def one(number: int) -> None:
+        together.wait()
+        try:
+            made.append(freezes.freeze(f"no. {number}", by="ada", state_dir=ops.state_dir))
+        except Refused as error:
+            refused.append(error)
+
+    threads = [Thread(target=one, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(made), len(refused)) == (1, 5)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"uid": "x"}]', "null"])
+def test_a_file_that_cannot_be_read_lets_nothing_pass(ops: Any, text: str) -> None:
+    (prepared(ops.state_dir) / freezes.FILE).write_text(text)
+
+    with pytest.raises(OpsError, match="Whether deployments are frozen is not known") as caught:
+        freezes.require_not_frozen(False, state_dir=ops.state_dir)
+    assert caught.value.exit_code == 1
 
 
 @db
@@ -135,23 +232,38 @@ def test_a_time_is_in_the_projects_time_zone(settings: Settings) -> None:
     ],
 )
 def test_times_that_are_past_or_nonsense_are_refused(
-    capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+    ops: Any, capsys: pytest.CaptureFixture[str], argv: list[str], said: str
 ) -> None:
     code, _, err = run(capsys, "freeze", "why", *argv)
 
     assert (code, said in err, "Next: " in err) == (5, True, True), err
-    assert not Freeze.objects.exists()
+    assert freezes.in_force(ops.state_dir) is None
 
 
 @db
 @pytest.mark.parametrize("reason", ["", "  \n", "r" * 201])
-def test_a_freeze_needs_a_reason_that_fits(reason: str) -> None:
+def test_a_freeze_needs_a_reason_that_fits(ops: Any, reason: str) -> None:
     with pytest.raises(Refused, match="needs a reason, of at most 200 characters"):
-        freezes.freeze(reason, by="ada")
+        freezes.freeze(reason, by="ada", state_dir=ops.state_dir)
 
 
-def test_without_postgres_the_commands_say_so(
-    database: PostgresServer, capsys: pytest.CaptureFixture[str]
+def test_without_postgres_they_freeze_and_lift_once_the_volume_knows_of_freezes(
+    ops: Any, database: PostgresServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freezes.in_force(ops.state_dir)
+    database.stop()
+
+    code, out, err = run(capsys, "freeze", "why")
+    assert (code, err) == (0, "")
+    assert "The admin shows it when it answers again." in out
+    with pytest.raises(Frozen):
+        freezes.require_not_frozen(False, state_dir=ops.state_dir)
+    assert run(capsys, "unfreeze")[0] == 0
+    assert freezes.in_force(ops.state_dir) is None
+
+
+def test_without_postgres_an_older_releases_freeze_is_not_taken_for_none(
+    ops: Any, database: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database.stop()
 
@@ -160,170 +272,3 @@ def test_without_postgres_the_commands_say_so(
         assert code == 1
         assert err.startswith("Postgres does not answer as it should (")
         assert "Next: docker compose ps --all postgres" in err
-
-
-def test_the_page_goes_up_and_down_and_says_who_and_why(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(capsys, "maintenance")[:2] == (0, "The maintenance page is down.\n")
-
-    code, out, _ = run(capsys, "maintenance", "on", "--reason", "new disks")
-
-    assert code == 0
-    assert re.match(r"The maintenance page is up, put up by ada, since .* UTC: new disks\.\n", out)
-    assert "503 with Retry-After" in out
-    assert run(capsys, "maintenance")[1] == out
-    assert run(capsys, "maintenance", "off")[:2] == (
-        0,
-        "The maintenance page is down; blue answers visitors.\n",
-    )
-    assert not Edge(ops.edge_dir).in_maintenance()
-    assert run(capsys, "maintenance", "off")[:2] == (0, "The maintenance page was not up.\n")
-
-
-def test_a_reason_goes_with_on_alone() -> None:
-    with pytest.raises(CommandError) as caught:
-        call_command("maintenance", "off", "--reason", "why")
-    assert caught.value.returncode == 2
-
-
-def test_the_page_may_go_up_while_a_deployment_runs_and_that_is_noted(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with deploy_lock(ops.state_dir, holder="grace deploys main"):
-        code, out, _ = run(capsys, "maintenance", "on")
-
-    assert (code, "A deployment runs (grace deploys main" in out) == (0, True)
-
-
-def test_the_page_of_a_deployment_that_runs_is_not_taken_from_it(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    edge = Edge(ops.edge_dir)
-    edge.maintenance_on(by="grace", reason="", deployment="7")
-    with deploy_lock(ops.state_dir, holder="grace deploys main", uid="7"):
-        code, _, err = run(capsys, "maintenance", "off")
-    assert (code, "manage.py cancel" in err) == (5, True)
-    assert edge.in_maintenance()
-
-    assert run(capsys, "maintenance", "off")[0] == 0
-    assert not edge.in_maintenance()
-
-
-def test_an_edge_that_cannot_be_written_is_said(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path(ops.edge_dir).write_text("a file")
-
-    code, _, err = run(capsys, "maintenance", "on")
-
-    assert (code, err.startswith("The edge cannot be read or written")) == (1, True)
-    assert "touch" in err
-
-
-@pytest.fixture
-def paused(deploy: Deploy) -> Deploy:
-    """A deployment of a project without a worker, whose live colour Caddy tells nothing about."""
-    deploy.uid = "20261123T120000-abcdef"
-    deploy.options = Options(maintenance=True)
-    deploy.settings = replace(deploy.settings, drain_seconds=0.1)
-    return deploy
-
-
-def test_a_deployment_without_maintenance_is_not_paused(deploy: Deploy) -> None:
-    assert Pause().run(deploy) == "not asked for"
-    assert Resume().run(deploy) == "it was not paused"
-    assert Pause().undo(deploy) is False
-    assert not deploy.edge.in_maintenance()
-
-
-def test_the_page_is_up_from_pause_to_resume(paused: Deploy) -> None:
-    written: list[tuple[str, bool]] = []
-    paused.write_ahead = lambda step, facts: written.append((step, paused.edge.in_maintenance()))
-
-    Pause().run(paused)
-
-    assert written == [("pause", False)]
-    assert paused.intended("pause") == {"was_up": False, "worker_ran": False}
-    assert "still had requests in flight" in paused.warnings[0]
-    page = paused.edge.maintenance()
-    assert page is not None
-    assert (page.by, page.deployment) == ("ada", paused.uid)
-    assert Resume().run(paused) == "the maintenance page is down"
-    assert Resume().run(paused) == "the maintenance page was down"
-
-
-def test_undone_the_page_is_down_and_once_more_changes_nothing(paused: Deploy) -> None:
-    Pause().run(paused)
-
-    assert Pause().undo(paused) is True
-    assert not paused.edge.in_maintenance()
-    assert Pause().undo(paused) is False
-
-
-COMPOSE = """
-services:
-  django-q:
-    image: python:3.13-slim-trixie
-    network_mode: none
-    init: true
-    entrypoint: [sleep, "600"]
-"""
-
-
-@pytest.fixture
-def with_worker(paused: Deploy, git: Git) -> Iterator[Deploy]:
-    """Its worker is a real container, made by Compose from the live release's own file."""
-    live = git.push("Live", {"compose.prod.yml": COMPOSE})
-    git.on_server("pull", "--quiet")
-    project = f"pause-{secrets.token_hex(4)}"
-    paused.settings = replace(paused.settings, project=project, checkout=git.checkout)
-    paused.engine = Engine(project)
-    paused.checkout = Checkout(git.checkout, remote="origin", branch="main")
-    paused.plan = replace(paused.plan, live_release=live)
-    try:
-        paused.compose(live).ensure(["django-q"], say=print)
-        yield paused
-    finally:
-        paused.engine.remove("django-q", seconds=1)
-
-
-def test_the_worker_stops_and_is_started_again_as_it_was(with_worker: Deploy) -> None:
-    before = with_worker.engine.service("django-q")
-    assert before is not None
-
-    assert Pause().run(with_worker).endswith(", django-q stopped")
-
-    stopped = with_worker.engine.service("django-q")
-    assert stopped is not None
-    assert not stopped.running
-    for _ in range(2):
-        Pause().undo(with_worker)
-        again = with_worker.engine.service("django-q")
-        assert again is not None
-        assert (again.image, again.running) == (before.image, True)
-
-
-def test_a_page_that_a_person_put_up_stays_before_and_meanwhile(paused: Deploy) -> None:
-    paused.edge.maintenance_on(by="grace", reason="mine")
-    Pause().run(paused)
-    assert Pause().undo(paused) is False
-    assert "stays up" in Resume().run(paused)
-
-    paused.edge.maintenance_off()
-    Pause().run(paused)
-    paused.edge.maintenance_on(by="grace", reason="and now mine")
-    assert "stays up" in Resume().run(paused)
-
-    assert paused.edge.in_maintenance()
-
-
-def test_on_a_schema_that_could_not_be_put_back_the_page_stays_up(paused: Deploy) -> None:
-    Pause().run(paused)
-    paused.schema_is_new = True
-
-    assert Pause().undo(paused) is False
-
-    assert paused.edge.in_maintenance()
-    assert "The schema could not be put back" in paused.warnings[-1]
-    assert "manage.py deploy --maintenance" in paused.warnings[-1]

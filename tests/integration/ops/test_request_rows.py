@@ -11,7 +11,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from apps.ops.agent import answers
 from apps.ops.agent.history import History
+from apps.ops.conf import OpsSettings
 from apps.ops.deploys import history, requests
 from apps.ops.deploys.events import Outcome
 from apps.ops.deploys.journal import new_uid
@@ -19,7 +21,7 @@ from apps.ops.deploys.lock import deploy_lock
 from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.story import Story
 from apps.ops.errors import Refused
-from apps.ops.models import Deployment
+from apps.ops.models import Deployment, Request
 from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import begin
 
@@ -28,7 +30,13 @@ written = pytest.mark.django_db(transaction=True)
 
 
 def ask(ref: str = "main", kind: str = "deploy", by: str = "ada") -> Deployment:
-    return requests.ask(kind, ref, by=by, origin="192.0.2.7")
+    """What the page writes, and what the agent makes of it where all refs are allowed."""
+    asked = requests.ask(kind, ref, by=by, origin="192.0.2.7")
+    answers.answer(OpsSettings(request_refs=("*",)))
+    asked.refresh_from_db()
+    if asked.deployment is None:
+        raise Refused(asked.answer)
+    return asked.deployment
 
 
 def row() -> Deployment:
@@ -87,7 +95,7 @@ def test_of_many_clicks_at_once_one_is_a_row() -> None:
     def click() -> None:
         together.wait()
         try:
-            ask()
+            requests.ask("deploy", "main", by="ada", origin="")
         except Refused as error:
             refused.append(error)
         finally:
@@ -99,7 +107,7 @@ def test_of_many_clicks_at_once_one_is_a_row() -> None:
     for thread in threads:
         thread.join()
 
-    assert Deployment.objects.count() == 1
+    assert Request.objects.count() == 1
     assert len(refused) == 7
 
 
@@ -150,24 +158,25 @@ def test_a_deployment_that_was_asked_for_is_the_row_that_asked(
     ask()
     taken = requests.claim()
     assert taken
-    state_dir = ops_settings().state_dir
-    requests.require_waiting(str(taken.uid), kind="deploy", state_dir=state_dir)
+    ops = ops_settings()
+    found = requests.require_waiting(str(taken.uid), kind="deploy", settings=ops)
+    assert found == taken
 
-    recorder = Recorder(state_dir, Story(str(taken.uid)))
+    recorder = Recorder(ops.state_dir, Story(str(taken.uid)))
     recorder.begin(
         kind="deploy", ref="main", requested_by="ada", requested_from="192.0.2.7", options={}
     )
 
     assert (row().pk, row().status, row().created_at) == (taken.pk, "running", taken.created_at)
     with pytest.raises(Refused, match="nothing is done twice"):
-        requests.require_waiting(str(taken.uid), kind="deploy", state_dir=state_dir)
+        requests.require_waiting(str(taken.uid), kind="deploy", settings=ops)
 
 
 @db
 @pytest.mark.parametrize("uid", ["20261123T120000-abcdef", "../../etc/passwd", ""])
 def test_what_was_never_asked_for_is_not_done(uid: str, ops_settings: OpsSettingsFactory) -> None:
     with pytest.raises(Refused, match="does not wait any more"):
-        requests.require_waiting(uid, kind="deploy", state_dir=ops_settings().state_dir)
+        requests.require_waiting(uid, kind="deploy", settings=ops_settings())
 
 
 @db
@@ -176,9 +185,7 @@ def test_a_rollback_cannot_take_the_row_of_a_deployment(ops_settings: OpsSetting
     taken = requests.claim()
     assert taken
     with pytest.raises(Refused):
-        requests.require_waiting(
-            str(taken.uid), kind="rollback", state_dir=ops_settings().state_dir
-        )
+        requests.require_waiting(str(taken.uid), kind="rollback", settings=ops_settings())
 
 
 @written
@@ -241,11 +248,23 @@ def test_the_history_is_behind_when_a_row_runs_and_nobody_deploys(
 @db
 def test_a_second_rollback_is_not_asked_for_while_one_runs() -> None:
     """It would go back one release more."""
-    first = requests.ask("rollback", "", by="ada", origin="")
+    first = ask("", "rollback")
     Deployment.objects.filter(pk=first.pk).update(status="running")
 
     with pytest.raises(Refused, match=f"#{first.pk} is running"):
-        requests.ask("rollback", "", by="ada", origin="")
+        ask("", "rollback")
     with pytest.raises(Refused, match=f"#{first.pk} is running"):
-        requests.ask("rollback", "abcdef1", by="grace", origin="")
-    requests.ask("deploy", "main", by="ada", origin="")
+        ask("abcdef1", "rollback", by="grace")
+    ask("main")
+
+
+@db
+def test_what_carries_it_out_looks_again_whether_it_may_be_asked_for(
+    ops_settings: OpsSettingsFactory,
+) -> None:
+    ask("evil")
+    taken = requests.claim()
+    assert taken
+
+    with pytest.raises(Refused, match="'evil' may not be asked for through the site, only main"):
+        requests.require_waiting(str(taken.uid), kind="deploy", settings=ops_settings())

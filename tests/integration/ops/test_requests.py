@@ -10,6 +10,7 @@ from threading import Barrier, Thread
 import pytest
 from django.db import connection
 
+from apps.ops.agent import answers
 from apps.ops.agent.requests import LABEL, Requests
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import requests
@@ -40,7 +41,10 @@ written = pytest.mark.django_db(transaction=True)
 
 
 def ask(ref: str = "main", kind: str = "deploy", by: str = "ada") -> Deployment:
-    return requests.ask(kind, ref, by=by, origin="192.0.2.7")
+    """What the agent makes of it."""
+    asked = requests.ask(kind, ref, by=by, origin="192.0.2.7")
+    answers.answer(OpsSettings(request_refs=("*",)))
+    return Deployment.objects.get(request=asked)
 
 
 def row() -> Deployment:
@@ -50,7 +54,11 @@ def row() -> Deployment:
 @pytest.fixture
 def ops(ops_settings: OpsSettingsFactory) -> Iterator[OpsSettings]:
     """A project of its own on the engine of this machine."""
-    found = ops_settings(project=f"requests-{secrets.token_hex(4)}", compose_files=("compose.yml",))
+    found = ops_settings(
+        project=f"requests-{secrets.token_hex(4)}",
+        compose_files=("compose.yml",),
+        request_refs=("stay", "other", "main", "b*"),
+    )
     found.checkout.mkdir()
     (found.checkout / "compose.yml").write_text(COMPOSE)
     yield found
@@ -82,7 +90,9 @@ def test_it_runs_in_a_container_of_its_own_in_the_name_of_whoever_asked(
     uid = row().uid
     assert (one.name, one.status) == (f"{ops.project}-request-{uid}", "running")
     output = OneOffs(ops.project).output(one.name, lines=5)
-    assert output.strip() == (f"deploy --request {uid} ref=stay by=grace hopper from=192.0.2.7")
+    assert output.strip() == (
+        f"deploy --request {uid} ref=stay by=grace hopper, through the site from=192.0.2.7"
+    )
     policy = ["docker", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", one.name]
     restart = subprocess.run(policy, capture_output=True, text=True, check=True).stdout.strip()
     assert restart in ("", "no")  # It does not come back by itself.
@@ -263,3 +273,28 @@ def test_a_row_that_somebody_wrote_past_the_form_is_not_run(
 
     assert (row().status, row().error) == ("failed", "That is no branch, tag or commit.")
     assert not containers(ops)
+
+
+@db
+@pytest.mark.parametrize("uid", ["../../etc/x", "20261123T120000-abcdef; id", "a" * 30])
+def test_a_name_that_no_agent_gave_becomes_no_containers_name(
+    ops: OpsSettings, agent: Requests, uid: str
+) -> None:
+    Deployment.objects.create(ref="main", kind="deploy", requested_by="mallory", uid=uid)
+    agent.look()
+
+    assert (row().status, row().error) == ("failed", "No agent has given it its name.")
+    assert not containers(ops)
+
+
+@db
+def test_a_row_written_past_the_page_is_not_run_in_a_shells_name(
+    ops: OpsSettings, agent: Requests
+) -> None:
+    Deployment.objects.create(ref="stay", kind="deploy", requested_by="root\x1b[2J")
+    agent.look()
+
+    [one] = containers(ops)
+    assert "by=root [2J, through the site from=admin" in OneOffs(ops.project).output(
+        one.name, lines=5
+    )

@@ -443,6 +443,15 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
         ),
         'Set SESSION_ENGINE = "django.contrib.sessions.backends.cached_db".',
     ),
+    (
+        "ops.W008",
+        setting("AUTHENTICATION_BACKENDS", ["django.contrib.auth.backends.ModelBackend"]),
+        (
+            "AUTHENTICATION_BACKENDS begins with django.contrib.auth.backends.ModelBackend: "
+            "passwords can be tried without an end."
+        ),
+        'Put "apps.ops.logins.Throttle" before the others.',
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandParser, OutputWrapper
 from django.utils import timezone
 
 from apps.ops import freezes, postgres
@@ -18,8 +18,8 @@ from apps.ops.requester import Requester
 class Command(OpsCommand):
     help = (
         "Refuse deployments from now on (exit code 4), naming who wants that, why and until when. "
-        "Exit code 0, 1 when Postgres does not answer, 5 when it is refused: frozen already, no "
-        "reason, a time that is past or none."
+        "Works with Postgres down. Exit code 0, 1 when the state volume cannot be written, 5 when "
+        "it is refused: frozen already, no reason, a time that is past or none."
     )
     requires_system_checks = []
 
@@ -37,14 +37,28 @@ class Command(OpsCommand):
     def handle(self, *args: Any, reason: str, **options: Any) -> None:
         try:
             until = _end(options["until"], options["hours"], options["days"])
-            with postgres.answering(without="Nothing was frozen."):
-                history.prepare()
-                made = freezes.freeze(reason, by=Requester.now(settings.OPS).by, until=until)
+            made = freezes.freeze(
+                reason,
+                by=Requester.now(settings.OPS).by,
+                until=until,
+                state_dir=settings.OPS.state_dir,
+            )
         except OpsError as error:
             self.tell(error)
             sys.exit(error.exit_code)
-        self.stdout.write(f"Deployments are frozen by {freezes.describe(made)}.")
+        self.stdout.write(f"Deployments are frozen by {made.describe()}.")
+        publish(self.stdout)
         self.stdout.write("A deployment that runs already goes on. Lift it: manage.py unfreeze")
+
+
+def publish(stdout: OutputWrapper) -> None:
+    """Let the admin see it now; else the agent does when Postgres answers."""
+    try:
+        with postgres.answering(without="The admin shows it when it answers again."):
+            history.prepare()
+            freezes.publish(settings.OPS.state_dir)
+    except OpsError as error:
+        stdout.write(f"{error.found} Next: {error.next}")
 
 
 def _end(until: str | None, hours: float | None, days: float | None) -> datetime | None:

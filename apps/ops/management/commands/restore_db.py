@@ -115,13 +115,12 @@ class Command(OpsCommand):
             self.stdout.write(
                 f"The old uploads are kept in {done.media_kept_in}: remove them then."
             )
-        with suppress(DatabaseError):
-            frozen = freezes.in_force()
-            self.stdout.write(
-                f"Deployments are frozen, as they were then: {freezes.describe(frozen)}"
-                if frozen
-                else "Deployments are not frozen, as they were not then."
-            )
+        # Its table of freezes is of then, and only for the admin to show.
+        with suppress(DatabaseError, OpsError):
+            frozen = freezes.in_force(settings.OPS.state_dir)
+            if frozen:
+                self.stdout.write(f"Deployments are still frozen: {frozen.describe()}.")
+            freezes.publish(settings.OPS.state_dir)
         if done.missing:
             self.stdout.write(
                 f"It lacks {len(done.missing)} migrations that the old one had, from "
