@@ -8,7 +8,7 @@ compose file is all that tells it: a deployment writes the file from `.env`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def write_all(given: Mapping[str, str], values: Mapping[str, str], *, directory:
     """
     changed = []
     for name, path in sorted(_named(given).items()):
-        file = directory / path.relative_to(DIRECTORY)
+        file = mounted(path, directory=directory)
         if not file.parent.is_dir():
             continue
         value = values.get(name, "")
@@ -57,6 +57,25 @@ def write_all(given: Mapping[str, str], values: Mapping[str, str], *, directory:
         else:
             file.unlink()
     return changed
+
+
+def in_place_of_files(
+    given: Mapping[str, str], value_of: Callable[[str, Path], str]
+) -> dict[str, str]:
+    """An environment with each NAME_FILE replaced by NAME and its value, where it has one.
+
+    Args:
+        value_of: is asked with a name and its file, as the service sees it.
+    """
+    named = _named(given)
+    plain = {name: v for name, v in given.items() if name.removesuffix(SUFFIX) not in named}
+    found = ((name, value_of(name, path) or given.get(name, "")) for name, path in named.items())
+    return plain | {name: value for name, value in found if value}
+
+
+def mounted(path: Path, *, directory: Path) -> Path:
+    """Where a file that a service sees at this path is in here."""
+    return directory / path.relative_to(DIRECTORY)
 
 
 def read(path: Path) -> str:

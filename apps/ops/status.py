@@ -17,7 +17,8 @@ from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError
 from apps.ops.models import Deployment
-from apps.ops.stack.engine import Engine, Service
+from apps.ops.stack.engine import Engine
+from apps.ops.stack.service import Service
 
 PROBE_SECONDS = 2.0
 OTHER_SERVICES = ("django-q", "postgres", "redis", "caddy", "media")

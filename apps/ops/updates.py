@@ -14,7 +14,7 @@ from apps.ops.conf import OpsSettings
 from apps.ops.edge.files import Edge
 from apps.ops.stack.images import Images
 
-SERVICES = ("django-q", "utility", "postgres", "redis", "caddy")
+SERVICES = ("django-q", "jobs", "utility", "postgres", "redis", "caddy", "media")
 FILE = "updates.json"
 # One that is older says nothing any more: the job that writes it does not run.
 GOOD_FOR = timedelta(days=3)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from apps.ops.deploys.steps.swap import LIVE_CPU_SHARES
+from apps.ops.stack.engine import Engine
 from tests.e2e.conftest import Scene
 from tests.e2e.test_migrations import migrate
 from tests.e2e.test_the_stack import inspect
@@ -73,7 +74,8 @@ def test_the_first_deployment_on_an_empty_database_is_the_same_command(stack: Sc
     steps = [e["step"] for e in stack.first.events if e["event"] == "step_succeeded"]
     assert steps == [
         *("fetch", "build", "preflight", "pause", "backup", "migrate", "static", "start"),
-        *("workers", "swap", "resume", "bake", "retire", "purge", "contract", "prune", "agent"),
+        *("workers", "swap", "resume", "bake", "retire", "edge", "purge", "contract", "prune"),
+        "agent",
     ]
     assert stack.first.event("planned")["candidate"] == "green"
 
@@ -178,9 +180,13 @@ def test_old_images_go_and_those_in_use_stay(stack: ScratchStack, scene: Scene) 
     for sha in shas:
         assert stack.deploy(sha, options=("-e", "OPS_KEEP_RELEASES=2")).code == 0
 
+    # The site's jobs follow when theirs have ended.
+    jobs = {service.release for service in Engine(stack.project).services("jobs")}
     tags = run(["docker", "image", "ls", "--format", "{{.Tag}}", stack.project]).output.split()
-    assert {t for t in tags if len(t) == 40} == set(shas)
-    assert {t for t in tags if t.startswith("utility-")} == {f"utility-{s}" for s in shas}
+    assert set(shas) <= {t for t in tags if len(t) == 40} <= {*shas, *jobs}
+    assert {f"utility-{t}" for t in tags if len(t) == 40} == {
+        t for t in tags if t.startswith("utility-")
+    }
     assert {"blue", "green", "worker", "utility"} <= set(tags)
 
 

@@ -21,6 +21,7 @@ from time import monotonic, sleep
 
 from django.db import transaction
 
+from apps.ops.agent.crontab import is_own
 from apps.ops.models import JobRun
 
 DIRECTORY = "agent"
@@ -179,7 +180,7 @@ class Runs:
 
 
 def _save_row(run: Run) -> None:
-    fields = asdict(run) | {"agent": run.agent[:100]}
+    fields = asdict(run) | {"agent": run.agent[:100], "by_operations": is_own(run.job)}
     # Postgres has no NUL in text.
     fields["output"] = run.output.replace("\x00", "")
     for name in ("due", "started_at", "finished_at"):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from apps.ops import secret_files
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
 from apps.ops.dotenv import Changes, compare_values, parse, read_example
 from apps.ops.errors import OpsError
 from apps.ops.source import Checkout
 from apps.ops.stack.compose import Compose
-from apps.ops.stack.engine import Engine, Environment
+from apps.ops.stack.engine import Engine
+from apps.ops.stack.service import Environment
 
 # Each colour, and each release, has its own.
 DIFFERENT_BY_DESIGN = frozenset({"COLOR", "RELEASE"})
@@ -50,7 +54,12 @@ def unreached(
 
 
 def with_changes(
-    plan: Plan, *, engine: Engine, compose: Callable[[str], Compose], is_warm: bool = False
+    plan: Plan,
+    *,
+    engine: Engine,
+    compose: Callable[[str], Compose],
+    directory: Path,
+    is_warm: bool = False,
 ) -> Plan:
     """The plan, with the names in which the candidate's environment differs from the live one's.
 
@@ -58,6 +67,7 @@ def with_changes(
 
     Args:
         compose: Compose on a release's own files.
+        directory: where the services' secrets are mounted here.
         is_warm: the candidate runs already, with what it was created with.
     """
     candidate = plan.candidate.service
@@ -72,7 +82,23 @@ def with_changes(
         return plan
     if live is None or given is None:
         return plan
-    return replace(plan, environment=changed_names(live, given))
+
+    def written(name: str, path: Path) -> str:
+        return secret_files.read(secret_files.mounted(path, directory=directory))
+
+    def wanted(name: str, path: Path) -> str:
+        return os.environ.get(name, "")
+
+    return replace(
+        plan,
+        environment=changed_names(
+            Environment(
+                secret_files.in_place_of_files(live.values, written),
+                secret_files.in_place_of_files(live.given, written),
+            ),
+            secret_files.in_place_of_files(given, written if is_warm else wanted),
+        ),
+    )
 
 
 def changed_names(live: Environment, given: Mapping[str, str]) -> Changes:

@@ -45,7 +45,7 @@ def describe(
     require_signed(plan.commit.sha, checkout=checkout, settings=settings)
     with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
-        plan = with_changes(plan, engine=engine, compose=compose)
+        plan = with_changes(plan, engine=engine, compose=compose, directory=settings.secrets_dir)
     plan = replace(plan, image_exists=plan.image_exists and not refresh)
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:

@@ -23,6 +23,9 @@ class JobRun(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     exit_code = models.SmallIntegerField(null=True, blank=True)
+    by_operations = models.BooleanField(
+        db_default=False, editable=False, help_text="Not a run that the site wrote down itself."
+    )
     output = models.TextField(blank=True, help_text="The last lines.")
 
     class Meta:

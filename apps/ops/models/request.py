@@ -9,7 +9,7 @@ class Request(models.Model):
     agent answers each, once. The list of kinds is all that can be asked for, and there are no
     options.
 
-    Who writes a row writes the question: a trigger in the database (migration 0005) sets the time
+    Who writes a row writes the question: a trigger in the database (migration 0006) sets the time
     and takes any answer away.
     """
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apps.ops.presenters.styled import Screen, table
-from apps.ops.stack.engine import Service
+from apps.ops.stack.service import Service
 from apps.ops.status import ColorStatus, Status
 
 

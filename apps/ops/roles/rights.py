@@ -27,13 +27,10 @@ class Rights:
     Attributes:
         privileges: on all columns.
         columns: a privilege on some columns only.
-        only_if: SQL about the row NEW: whoever may insert and not update, may insert such rows
-            only.
     """
 
     privileges: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    only_if: str = ""
 
     @property
     def pairs(self) -> set[tuple[str, str]]:
@@ -47,16 +44,13 @@ class Rights:
 SITES: Mapping[str, Rights] = {
     # What is applied decides what a deployment does.
     "django_migrations": Rights(READ),
-    # A page may ask for a deployment, and no more: it cannot take one, begin one or end one.
-    "ops_deployment": Rights(
-        ("SELECT", "INSERT"),
-        only_if=(
-            "NEW.status = 'queued' AND NEW.kind IN ('deploy', 'rollback') AND NEW.uid IS NULL"
-            " AND NEW.release_id IS NULL AND NEW.previous_release_id IS NULL AND NEW.color = ''"
-            " AND NEW.started_at IS NULL AND NEW.swapped_at IS NULL AND NEW.finished_at IS NULL"
-            " AND NEW.exit_code IS NULL AND NEW.override = ''"
-        ),
-    ),
+    # The worker says which release it runs; that is taken for a claim.
+    "ops_canary": Rights(READ, columns={"UPDATE": ("answered_at", "release")}),
+    # A page may ask, and no more: migration 0006 leaves nothing but the question of such a row.
+    # Of the site's own jobs: migration 0007 tells them from operations'.
+    "ops_jobrun": Rights(("SELECT", "INSERT", "UPDATE")),
+    "ops_request": Rights(("SELECT", "INSERT")),
+    "ops_securityevent": Rights(("SELECT", "INSERT")),
 }
 
 
@@ -97,7 +91,6 @@ def missing(cursor: Cursor, logins: Logins) -> list[str]:
         *_on_schemas(cursor, logins),
         *_on_tables(cursor, logins),
         *_on_new_tables(cursor, logins),
-        *_guards(cursor),
     ]
 
 
@@ -215,38 +208,6 @@ def _on_new_tables(cursor: Cursor, logins: Logins) -> Iterator[str]:
             )
 
 
-def _guards(cursor: Cursor) -> Iterator[str]:
-    """A trigger for each table with `only_if`. It names no role, so that a dump of it can be
-    restored anywhere."""
-    for table in tables(cursor):
-        rights = SITES.get(table.name)
-        if rights is None or not rights.only_if:
-            continue
-        name = f"{table.name}_only_if"
-        rows = _rows(
-            cursor,
-            "SELECT obj_description(oid, 'pg_trigger') FROM pg_trigger"
-            " WHERE tgrelid = %s AND tgname = %s",
-            table.oid,
-            name,
-        )
-        if rows and rows[0][0] == rights.only_if:
-            continue
-        function, trigger = quote(table.schema, name), quote(name)
-        yield (
-            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$"
-            f" BEGIN RAISE EXCEPTION 'such a row is not for % to insert into {table.name}',"
-            " current_user USING ERRCODE = 'insufficient_privilege'; END $$"
-        )
-        # SHARE ROW EXCLUSIVE, once and for a moment: rows are read meanwhile.
-        yield (
-            f"CREATE OR REPLACE TRIGGER {trigger} BEFORE INSERT ON {table.quoted} FOR EACH ROW"
-            f" WHEN (NOT has_table_privilege({_literal(table.quoted)}::regclass, 'UPDATE')"
-            f" AND ({rights.only_if}) IS NOT TRUE) EXECUTE FUNCTION {function}()"
-        )
-        yield f"COMMENT ON TRIGGER {trigger} ON {table.quoted} IS {_literal(rights.only_if)}"
-
-
 def tables(cursor: Cursor) -> list[Table]:
     """Tables, views and sequences, without those of extensions."""
     rows = _rows(
@@ -285,7 +246,3 @@ def _granted(
         if role := roles.get(grantee):
             found.setdefault((key, role), set()).add((privilege, part))
     return found
-
-
-def _literal(text: str) -> str:
-    return sql.Literal(text).as_string(None)

@@ -9,7 +9,8 @@ from typing import IO
 from apps.ops import processes
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import ProgramFailed, Say
-from apps.ops.stack.engine import PROJECT_LABEL, RELEASE_LABEL
+from apps.ops.stack.engine import PROJECT_LABEL
+from apps.ops.stack.service import RELEASE_LABEL
 
 _FROM = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
 _COPY = re.compile(r"COPY\s+(?:--\S+\s+)*--from=(\S+)\s", re.IGNORECASE)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -18,10 +16,10 @@ from docker.models.images import Image
 import docker
 from apps.ops.errors import OpsError, StepFailed
 from apps.ops.redact import first_line
+from apps.ops.stack.service import RELEASE_LABEL, Environment, Service, describe, variables
 
 API_SECONDS = 30.0
 PROJECT_LABEL = "changeover.project"
-RELEASE_LABEL = "changeover.release"
 # On the one-off containers that a deployment runs: they outlive it when it is killed.
 DEPLOYMENT_LABEL = "changeover.deployment"
 # On those that never run: files of an image are read from them.
@@ -30,41 +28,6 @@ READING_LABEL = "changeover.reading"
 
 class EngineAway(StepFailed):
     """The Docker daemon does not answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service's container as Docker has it at this moment.
-
-    `status` is Docker's (running, exited, …), `health` its health check's, "" without one;
-    `started_at` is an ISO 8601 time; `oom_killed`: since then, the kernel ended a process in it for
-    lack of memory; `memory_limit` is in bytes, 0 without one.
-    """
-
-    name: str
-    container: str
-    status: str
-    health: str
-    release: str
-    image: str
-    started_at: str
-    restarts: int
-    exit_code: int
-    address: str
-    oom_killed: bool = False
-    memory_limit: int = 0
-
-    @property
-    def running(self) -> bool:
-        return self.status == "running"
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What a container was created with; `given` is what of it its image does not have so."""
-
-    values: Mapping[str, str] = field(repr=False)
-    given: Mapping[str, str] = field(repr=False)
 
 
 class Engine:
@@ -103,12 +66,12 @@ class Engine:
         """The container that carries a service; None when there is none."""
         container = self._container(name)
         with self._talking():
-            return None if container is None else _describe(name, container)
+            return None if container is None else describe(name, container)
 
     def services(self, name: str) -> list[Service]:
         """All containers that carry a service, also those that ended."""
         with self._talking():
-            return [_describe(name, container) for container in self._containers(name)]
+            return [describe(name, container) for container in self._containers(name)]
 
     def environment(self, name: str) -> Environment | None:
         """Of the container that carries a service; None when it, or its image, is not there."""
@@ -117,8 +80,8 @@ class Engine:
         if container is None or image is None:
             return None
         with self._talking():
-            values = _variables(container.attrs["Config"]["Env"])
-            own = _variables(image.attrs["Config"]["Env"])
+            values = variables(container.attrs["Config"]["Env"])
+            own = variables(image.attrs["Config"]["Env"])
         return Environment(values, {n: v for n, v in values.items() if own.get(n) != v})
 
     def user(self, name: str) -> str | None:
@@ -326,32 +289,6 @@ def _gone_already() -> Iterator[None]:
     except APIError as error:
         if error.status_code != 409:
             raise
-
-
-def _variables(pairs: Sequence[str] | None) -> dict[str, str]:
-    # A name alone takes a variable out.
-    split = (pair.partition("=") for pair in pairs or ())
-    return {name: value for name, is_set, value in split if is_set}
-
-
-def _describe(name: str, container: Container) -> Service:
-    attributes: dict[str, Any] = container.attrs
-    state = attributes["State"]
-    networks = attributes["NetworkSettings"]["Networks"]
-    return Service(
-        name=name,
-        container=str(container.id),
-        status=state["Status"],
-        health=state.get("Health", {}).get("Status", ""),
-        release=attributes["Config"]["Labels"].get(RELEASE_LABEL, ""),
-        image=attributes["Image"],
-        started_at=state["StartedAt"],
-        restarts=attributes["RestartCount"],
-        exit_code=state["ExitCode"],
-        address=next((n["IPAddress"] for n in networks.values() if n["IPAddress"]), ""),
-        oom_killed=bool(state.get("OOMKilled")),
-        memory_limit=attributes["HostConfig"].get("Memory") or 0,
-    )
 
 
 def away(error: Exception) -> OpsError:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from apps.ops.processes import Say
 from apps.ops.stack.compose import Compose
-from apps.ops.stack.engine import Engine, Service
+from apps.ops.stack.engine import Engine
+from apps.ops.stack.service import Service
 
 
 @dataclass(frozen=True, slots=True)

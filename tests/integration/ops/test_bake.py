@@ -18,8 +18,9 @@ from apps.ops.deploys.steps import bake as bake_module
 from apps.ops.deploys.steps.bake import Bake
 from apps.ops.edge.probe import Answer
 from apps.ops.errors import SwappedBack
-from apps.ops.stack.engine import Engine, Service
+from apps.ops.stack.engine import Engine
 from apps.ops.stack.log_follower import split_lines
+from apps.ops.stack.service import Service
 from tests.integration.ops.front_door import ADDRESSES, FrontDoor
 
 pytestmark = pytest.mark.slow

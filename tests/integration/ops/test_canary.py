@@ -30,7 +30,8 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.workers import Workers
 from apps.ops.errors import StepFailed
 from apps.ops.models import Canary
-from apps.ops.stack.engine import Engine, Service
+from apps.ops.stack.engine import Engine
+from apps.ops.stack.service import Service
 from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import NEW, OLD
 from tests.servers import HUNG_SECONDS, PostgresServer, descendants

@@ -42,7 +42,11 @@ class Stack:
     def changes(self, *, is_warm: bool = False) -> Changes | None:
         plan = Plan(COMMIT, Color.BLUE, "a" * 40)
         found = with_changes(
-            plan, engine=self.engine, compose=lambda release: self.compose, is_warm=is_warm
+            plan,
+            engine=self.engine,
+            compose=lambda release: self.compose,
+            directory=self.dotenv.parent / "secrets",
+            is_warm=is_warm,
         )
         return found.environment
 

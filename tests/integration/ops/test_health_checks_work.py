@@ -249,7 +249,18 @@ def ran(
     job: str = "manage.py backup_db",
 ) -> None:
     due = timezone.now() - timedelta(hours=hours_ago)
-    JobRun.objects.create(job=job, due=due, status=status, exit_code=code)
+    JobRun.objects.create(job=job, due=due, status=status, exit_code=code, by_operations=True)
+
+
+def test_of_operations_jobs_what_the_site_wrote_down_does_not_count(
+    ops_settings: OpsSettingsFactory, crontab: Callable[[str], Path]
+) -> None:
+    settings = ops_settings(crontab=crontab(HOURLY))
+    was_due(settings, hours_ago=0)
+    ran(JobRun.Status.FAILED, hours_ago=2)
+    JobRun.objects.create(job="manage.py backup_db", due=timezone.now(), status="succeeded")
+
+    assert cron.look(settings).status is Status.BAD
 
 
 def test_jobs_that_ran_when_they_were_due_are_good(

@@ -24,7 +24,9 @@ PATH = "/health/live"
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
     """Blue is gunicorn with the project's own configuration."""
-    door = FrontDoor(tmp_path_factory.mktemp("bodies")).start()
+    door = FrontDoor(
+        tmp_path_factory.mktemp("bodies"), environment={"EXPOSE_RELEASE": "true"}
+    ).start()
     port = door.upstreams["django-a"].server_port
     door.upstreams.pop("django-a").stop()
     address = f"{ADDRESSES['django-a']}:{port}"

@@ -26,7 +26,8 @@ from apps.ops.deploys.steps.fetch import Fetch
 from apps.ops.errors import Refused
 from apps.ops.models import Deployment, Release
 from apps.ops.source import Checkout, Commit
-from apps.ops.stack.engine import PROJECT_LABEL, RELEASE_LABEL, Engine
+from apps.ops.stack.engine import PROJECT_LABEL, Engine
+from apps.ops.stack.service import RELEASE_LABEL
 from tests.conftest import Git, OpsSettingsFactory
 from tests.integration.ops.conftest import begin
 from tests.servers import HUNG_SECONDS
@@ -179,7 +180,7 @@ def test_a_rollback_that_was_asked_for_goes_to_what_the_journal_knows_as_stable(
 
 @db
 def test_who_had_the_one_permission_has_each_of_the_new_ones() -> None:
-    migration = import_module("apps.ops.migrations.0005_requests")
+    migration = import_module("apps.ops.migrations.0006_requests")
     holder, other = (User.objects.create_user(name) for name in ("holder", "other"))
     group = Group.objects.create(name="deployers")
     for held in (holder.user_permissions, group.permissions):

@@ -26,8 +26,8 @@ from apps.ops.backups.take import take
 from apps.ops.deploys import history, operations, requests
 from apps.ops.deploys.context import Deploy
 from apps.ops.errors import StepFailed
-from apps.ops.freezes import freeze
-from apps.ops.models import Deployment, Release, Step
+from apps.ops.freezes import freeze, publish
+from apps.ops.models import Deployment, JobRun, Release, Request, Step
 from apps.ops.roles import rights
 from apps.ops.roles.logins import KINDS, OPS, OWNER, WEB, Logins
 from apps.ops.roles.make import make, not_owned
@@ -159,15 +159,37 @@ def test_the_site_works_as_its_role(made: Logins, client: Client, settings: Sett
             assert client.get(f"/admin/{page}", secure=True).status_code == 200, page
         Message.objects.all().delete()
         asked = requests.ask("deploy", "main", by="ada", origin="192.0.2.7")
-    assert Deployment.objects.get(pk=asked.pk).status == "queued"
+    assert Request.objects.get(pk=asked.pk).outcome == ""
 
 
-def test_operations_write_the_history_and_lift_freezes(made: Logins) -> None:
+def test_the_site_writes_the_runs_of_its_own_jobs_and_of_no_others(made: Logins) -> None:
+    with signed_in(made, OPS):
+        JobRun.objects.create(
+            job="manage.py backup_db", due=NOW, status="failed", by_operations=True
+        )
+    with signed_in(made, WEB):
+        run = JobRun.objects.create(job="thumbnails", due=NOW, status="running")
+        JobRun.objects.filter(pk=run.pk).update(status="succeeded")
+        for forged in (
+            "UPDATE ops_jobrun SET status = 'succeeded' WHERE job = 'manage.py backup_db'",
+            "UPDATE ops_jobrun SET output = 'fine' WHERE job = 'thumbnails'",
+            "INSERT INTO ops_jobrun (job, due, status, agent, output)"  # noqa: ISC004
+            " VALUES ('manage.py backup_db', now(), 'succeeded', '', '')",
+            "DELETE FROM ops_jobrun",
+        ):
+            with pytest.raises(ProgrammingError, match=r"not the site's|permission denied"):
+                ask(forged)
+    rows = dict(JobRun.objects.values_list("job", "status"))
+    assert rows == {"manage.py backup_db": "failed", "thumbnails": "succeeded"}
+
+
+def test_operations_write_the_history_and_lift_freezes(made: Logins, tmp_path: Path) -> None:
     with signed_in(made, OPS):
         release = Release.objects.create(sha="a" * 40)
         row = Deployment.objects.create(status="running", ref="main", release=release)
         Step.objects.create(deployment=row, position=1, name="fetch", started_at=NOW)
-        freeze("Christmas", by="ada")
+        freeze("Christmas", by="ada", state_dir=tmp_path)
+        publish(tmp_path)
         assert ask("SELECT count(*) FROM pg_stat_activity WHERE query <> ''")
         for statement in ("DROP TABLE ops_step", "SET session_replication_role = replica"):
             with pytest.raises(ProgrammingError, match=REFUSAL):

@@ -20,7 +20,8 @@ from apps.ops.deploys.steps.swap import Swap
 from apps.ops.deploys.watch import Watch
 from apps.ops.edge.files import Edge
 from apps.ops.errors import StepFailed, SwappedBack
-from apps.ops.stack.engine import Engine, EngineAway, Service
+from apps.ops.stack.engine import Engine, EngineAway
+from apps.ops.stack.service import Service
 from tests.integration.ops.conftest import NEW, OLD, begin
 from tests.integration.ops.test_runner import Heard
 

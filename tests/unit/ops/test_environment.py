@@ -6,7 +6,7 @@ import pytest
 
 from apps.ops.deploys.environment import changed_names, missing_variables, unreached
 from apps.ops.source import Checkout
-from apps.ops.stack.engine import Environment
+from apps.ops.stack.service import Environment
 
 if TYPE_CHECKING:
     from tests.conftest import Git

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apps.ops.errors import StepFailed
-from apps.ops.secret_files import forget_unwritten, write, write_all
+from apps.ops.secret_files import forget_unwritten, in_place_of_files, write, write_all
 
 GIVEN = {
     "EMAIL_URL_FILE": "/run/secrets/web/EMAIL_URL",
@@ -69,3 +69,13 @@ def test_a_file_that_was_not_written_leaves_the_variable_itself() -> None:
         "SECRET_KEY": "of a release from before",
         "SITE_HOST": "example.org",
     }
+
+
+def test_what_is_in_files_is_compared_by_its_own_name() -> None:
+    values = {"SECRET_KEY": "one"}
+    found = in_place_of_files(GIVEN, lambda name, path: values.get(name, ""))
+
+    assert found == {"OWN_FILE": "/etc/own", "SECRET_KEY": "one", "SITE_HOST": "example.org"}
+    # A container of before the files has the value itself.
+    older = in_place_of_files({**GIVEN, "SECRET_KEY": "older"}, lambda name, path: "")
+    assert older["SECRET_KEY"] == "older"

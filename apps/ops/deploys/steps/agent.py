@@ -9,8 +9,8 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
-from apps.ops.stack.engine import Service
 from apps.ops.stack.followers import Followers, followers
+from apps.ops.stack.service import Service
 
 SERVICE = "utility"
 # The agent has it follow; releases of before there was one run its jobs themselves.

@@ -29,7 +29,13 @@ class Choose(Step):
                 )
             deploy.warnings.append(f"Overruled (--allow-incompatible): {verdict.why}")
         warm = is_warm(deploy, deploy.engine.service(plan.candidate.service))
-        deploy.plan = with_changes(plan, engine=deploy.engine, compose=deploy.compose, is_warm=warm)
+        deploy.plan = with_changes(
+            plan,
+            engine=deploy.engine,
+            compose=deploy.compose,
+            directory=deploy.settings.secrets_dir,
+            is_warm=warm,
+        )
         if changes := deploy.plan.environment:
             deploy.say(f"environment: {changes.in_words()}")
         if warm:

@@ -33,7 +33,9 @@ class Fetch(Step):
         # Before anything that the commit brings is read or built.
         if signed := require_signed(sha, checkout=deploy.checkout, settings=settings):
             deploy.say(signed)
-        deploy.plan = with_changes(plan, engine=deploy.engine, compose=deploy.compose)
+        deploy.plan = with_changes(
+            plan, engine=deploy.engine, compose=deploy.compose, directory=settings.secrets_dir
+        )
         if changes := deploy.plan.environment:
             deploy.say(f"environment: {changes.in_words()}")
         commit = deploy.plan.commit

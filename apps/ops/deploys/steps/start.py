@@ -8,7 +8,7 @@ from apps.ops.deploys.steps.base import Step
 from apps.ops.deploys.watch import Watch
 from apps.ops.errors import StepFailed
 from apps.ops.processes import ProgramFailed
-from apps.ops.stack.engine import Service
+from apps.ops.stack.service import Service
 
 
 class Start(Step):

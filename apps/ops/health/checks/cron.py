@@ -26,10 +26,12 @@ FAILED = {
 }
 # When each of the site's jobs was last due: they run without the state volume.
 _DUE = "SELECT job, max(due) FROM ops_jobrun WHERE job = ANY(%s) GROUP BY job"
+# Of operations' jobs the site's rows do not count.
 _LAST = """
 SELECT DISTINCT ON (job) job, status, exit_code, due
 FROM ops_jobrun
 WHERE job = ANY(%s) AND status NOT IN ('running', 'skipped')
+    AND (by_operations OR NOT job = ANY(%s))
 ORDER BY job, due DESC, id DESC
 """
 # The first run of each job that was skipped after the run before it was due, and had ended.
@@ -70,7 +72,7 @@ def look(settings: OpsSettings) -> Result:
     try:
         with sql.asking() as postgres:
             due = dict(postgres.execute(_DUE, [commands]).fetchall())
-            ended = postgres.execute(_LAST, [commands]).fetchall()
+            ended = postgres.execute(_LAST, [commands, [j.command for j in own]]).fetchall()
             skipped = dict(postgres.execute(_SKIPPED, [commands, commands]).fetchall())
     except sql.Away as away:
         return unknown(f"Postgres has the jobs' runs and does not tell ({away}).", next=sql.NEXT)

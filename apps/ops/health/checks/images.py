@@ -12,7 +12,7 @@ from apps.ops.health.result import Figure, Result, bad, good, unknown
 from apps.ops.stack.engine import EngineAway
 from apps.ops.stack.images import Images
 
-OURS = ("django-a", "django-b", "django-q", "utility")
+OURS = ("django-a", "django-b", "django-q", "jobs", "utility")
 REFRESH = "manage.py deploy --refresh"
 
 

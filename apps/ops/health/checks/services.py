@@ -10,7 +10,8 @@ from apps.ops.conf import OpsSettings
 from apps.ops.edge.files import Edge
 from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, Result, bad, good, unknown
-from apps.ops.stack.engine import Engine, EngineAway, Service
+from apps.ops.stack.engine import Engine, EngineAway
+from apps.ops.stack.service import Service
 
 # One that fell over longer ago than this has recovered.
 RESTART_SECONDS = 600.0

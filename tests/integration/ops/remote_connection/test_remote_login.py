@@ -153,8 +153,9 @@ def ada() -> Iterator[str]:
         subprocess.run(["chpasswd"], input=f"{name}:correct horse\n", text=True, check=True)
         yield name
     finally:
-        for argv in (["userdel", "--force", name], ["groupdel", "changeover-docker"]):
-            subprocess.run(argv, check=False, stderr=subprocess.DEVNULL)
+        # By force: the number can be that of a package's group, too.
+        for argv in (["userdel", name], ["groupdel", "changeover-docker"]):
+            subprocess.run([argv[0], "--force", argv[1]], check=True, stderr=subprocess.DEVNULL)
 
 
 PASSWORD = ("PasswordAuthentication yes",)

@@ -74,7 +74,7 @@ def one_becomes_many(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ops", "0004_packages"),
+        ("ops", "0005_canary"),
     ]
 
     operations = [
