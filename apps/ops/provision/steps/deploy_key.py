@@ -55,7 +55,8 @@ class DeployKey(Step):
                 output=said,
                 next="Name one that it can read, over SSH for a key: --repository ADDRESS",
             )
-        self.machine.say(f"\n{public}\n")
+        for line in ("", public, ""):
+            self.machine.say(line)
         raise Refused(
             f"The server's key cannot read {self.wish.repository} yet. Its public half stands "
             "above.",
