@@ -13,7 +13,6 @@ from apps.ops.deploys.lock import deploy_lock
 from apps.ops.edge import follow
 from apps.ops.errors import OpsError
 from apps.ops.management.base import CommandWithExitCodes
-from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
@@ -53,8 +52,5 @@ class Command(CommandWithExitCodes):
                     done = follow.follow(ops, engine, compose, say=self.stdout.write)
                     self.stdout.write(f"{done}.")
             except OpsError as error:
-                Redactor.from_environment().clean_error(error)
-                self.stderr.write(f"{error.output}\n{error.found}".strip())
-                if error.next:
-                    self.stderr.write(f"Next: {error.next}")
+                self.tell(error, traffic="")
                 sys.exit(error.exit_code)
