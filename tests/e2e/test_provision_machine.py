@@ -205,12 +205,14 @@ def second_commit(bare: Path) -> None:
 
 
 def visit(box: Box) -> str:
-    """The release that answers from outside."""
+    """The release that answers from outside, as the page's footer says it."""
     connection = http.client.HTTPConnection(box.address, timeout=LOOK_SECONDS)
     connection.request("GET", "/", headers={"Host": HOST})
     answer = connection.getresponse()
     assert answer.status == 200
-    return str(answer.headers["X-Release"])
+    release = re.search(r'data-release="([0-9a-f]{40})"', answer.read().decode())
+    assert release
+    return release[1]
 
 
 @pytest.mark.timeout(TEST_SECONDS)
