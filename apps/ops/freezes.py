@@ -18,7 +18,7 @@ from pathlib import Path
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from apps.ops import postgres
+from apps.ops import durable, postgres
 from apps.ops.deploys import journal
 from apps.ops.errors import Frozen, OpsError, Refused
 from apps.ops.models import Freeze
@@ -223,7 +223,8 @@ def _changing(state_dir: Path) -> Iterator[list[Record]]:
             records = _of_an_older_release()
         yield records
         try:
-            _write(state_dir, records[-KEPT:])
+            kept = [asdict(record) for record in records[-KEPT:]]
+            durable.write(state_dir / FILE, json.dumps(kept, indent=1))
         except OSError as error:
             raise _unusable(error) from error
     finally:
@@ -239,20 +240,6 @@ def _read(state_dir: Path) -> list[Record] | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise _unusable(error) from error
-
-
-def _write(state_dir: Path, records: list[Record]) -> None:
-    temporary = state_dir / f".{FILE}"
-    with temporary.open("w") as file:
-        json.dump([asdict(record) for record in records], file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(state_dir / FILE)
-    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _of_an_older_release() -> list[Record]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
+from apps.ops import durable
 from apps.ops.errors import StepFailed
 
 # Of whoever runs web and worker in the image (Dockerfile).
@@ -104,19 +105,11 @@ def write(path: Path, secret: str, *, reader: int) -> None:
             file.flush()
             os.fsync(descriptor)
         new.rename(path)
-        _sync(path.parent)
+        durable.sync(path.parent)
     except OSError as error:
         raise StepFailed(
             f"A secret could not be written to {path} ({error}).", next="df -h   # make room"
         ) from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _named(environment: Mapping[str, str]) -> dict[str, Path]:

@@ -18,10 +18,11 @@ from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError
 from apps.ops.models import Deployment
 from apps.ops.stack.engine import Engine
-from apps.ops.stack.service import Service
+from apps.ops.stack.service import OTHER_SERVICES, Service
 
 PROBE_SECONDS = 2.0
-OTHER_SERVICES = ("django-q", "postgres", "redis", "caddy", "media")
+# The agent and the jobs may be about to follow a release, and no visitor misses them.
+SERVING = tuple(name for name in OTHER_SERVICES if name not in ("jobs", "utility"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
         try:
             engine.version()
             colors = list(pool.map(lambda c: _color_status(c, engine, settings), Color))
-            services = list(pool.map(lambda s: (s, engine.service(s)), OTHER_SERVICES))
+            services = list(pool.map(lambda s: (s, engine.service(s)), SERVING))
         except OpsError as error:
             problems.append(f"{error.found} Next: {error.next}")
             colors, services = [], []

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from apps.ops import durable
 from apps.ops.conf import OpsSettings
 from apps.ops.edge.files import Edge
 from apps.ops.stack.images import Images
+from apps.ops.stack.service import OTHER_SERVICES
 
-SERVICES = ("django-q", "jobs", "utility", "postgres", "redis", "caddy", "media")
 FILE = "updates.json"
 # One that is older says nothing any more: the job that writes it does not run.
 GOOD_FOR = timedelta(days=3)
@@ -45,7 +46,7 @@ def look(settings: OpsSettings, *, seconds: float) -> list[Found]:
         EngineAway: Docker does not answer.
     """
     images, seen, found = Images(settings.project), set(), []
-    for name in (Edge(settings.edge_dir).live().service, *SERVICES):
+    for name in (Edge(settings.edge_dir).live().service, *OTHER_SERVICES):
         service = images.service(name)
         if service is None or service.image in seen:
             continue
@@ -78,9 +79,7 @@ def keep(found: list[Found], directory: Path) -> None:
         "images": [asdict(image) for image in found],
     }
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / f".{FILE}.new"
-    partial.write_text(json.dumps(record))
-    partial.replace(directory / FILE)
+    durable.write(directory / FILE, json.dumps(record))
 
 
 def kept(directory: Path) -> list[Found] | None:

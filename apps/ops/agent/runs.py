@@ -21,6 +21,7 @@ from time import monotonic, sleep
 
 from django.db import transaction
 
+from apps.ops import durable
 from apps.ops.agent.crontab import is_own
 from apps.ops.models import JobRun
 
@@ -241,14 +242,4 @@ def _read(path: Path) -> Run | None:
 
 def _write(path: Path, record: dict[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("w") as file:
-        json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.write(path, json.dumps(record))

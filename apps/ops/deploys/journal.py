@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from apps.ops import durable
 from apps.ops.deploys.story import Record, Story
 
 DIRECTORY = "journal"
@@ -64,7 +65,7 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o644)
-            _fsync_directory(self._path.parent)
+            durable.sync(self._path.parent)
         return self._descriptor
 
 
@@ -108,11 +109,3 @@ def _end_a_line_cut_short(path: Path, descriptor: int) -> None:
         cut_short = file.read() not in (b"", b"\n")
     if cut_short:
         os.write(descriptor, b"\n")
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

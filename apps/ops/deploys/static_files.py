@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from apps.ops import durable
+
 DIRECTORY = "static"
 
 
@@ -13,9 +15,7 @@ def remember(state_dir: Path, release: str, names: Iterable[str]) -> None:
     """Write down a release's hashed names, atomically: `state_dir`/static/SHA.json."""
     directory = state_dir / DIRECTORY
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{release}.new"
-    temporary.write_text(json.dumps(sorted(names)))
-    temporary.replace(directory / f"{release}.json")
+    durable.write(directory / f"{release}.json", json.dumps(sorted(names)))
 
 
 def remembered(state_dir: Path) -> dict[str, set[str]]:

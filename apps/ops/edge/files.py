@@ -7,7 +7,6 @@ state or the new one, also across a power cut.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from apps.ops import durable
 from apps.ops.colors import Color
 
 PREVIEW_SECONDS = 3600.0
@@ -113,14 +113,14 @@ class Edge:
         except FileNotFoundError:
             _write(self._green)
         else:
-            _fsync_directory(self._green.parent)
+            durable.sync(self._green.parent)
 
     def _park(self) -> None:
         try:
             self._green.rename(self._parked)
         except FileNotFoundError:
             return  # Blue is live already, or somebody moved it by hand.
-        _fsync_directory(self._green.parent)
+        durable.sync(self._green.parent)
 
     @contextmanager
     def preview(self, color: Color) -> Iterator[str]:
@@ -150,13 +150,7 @@ class Edge:
 
 def _write(path: Path, text: str = "") -> None:
     _make(path.parent)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _fsync_directory(path.parent)
+    durable.write(path, text)
 
 
 def _make(directory: Path) -> None:
@@ -165,18 +159,10 @@ def _make(directory: Path) -> None:
     _make(directory.parent)
     directory.mkdir(exist_ok=True)
     # Else a power cut could lose it, with the file that is on the disk in it.
-    _fsync_directory(directory.parent)
+    durable.sync(directory.parent)
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     if path.parent.exists():
-        _fsync_directory(path.parent)
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        durable.sync(path.parent)

@@ -129,7 +129,7 @@ def follow(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say)
         ) from error
     except (CaddyAway, OSError) as error:
         raise StepFailed(
-            f"Caddy could not be given its Caddyfile: {error}.",
+            f"Caddy could not be given its Caddyfile: {error}. If it runs, traffic is as it was.",
             next="docker compose ps --all caddy   # then: manage.py edge",
         ) from error
     return "Caddy runs the Caddyfile of the checkout now: loaded, not restarted"

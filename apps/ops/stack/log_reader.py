@@ -22,18 +22,9 @@ from apps.ops.colors import Color
 from apps.ops.errors import OpsError
 from apps.ops.redact import first_line
 from apps.ops.stack.engine import away
+from apps.ops.stack.service import OTHER_SERVICES
 
-SERVICES = (
-    "caddy",
-    "django-a",
-    "django-b",
-    "django-q",
-    "jobs",
-    "media",
-    "postgres",
-    "redis",
-    "utility",
-)
+SERVICES = tuple(sorted(("django-a", "django-b", *OTHER_SERVICES)))
 API_SECONDS = 10
 LOOK_SECONDS = 0.5
 WAITING_LINES = 1000

@@ -9,6 +9,8 @@ from typing import Any
 from docker.models.containers import Container
 
 RELEASE_LABEL = "changeover.release"
+# Beside the two colours.
+OTHER_SERVICES = ("django-q", "jobs", "utility", "postgres", "redis", "caddy", "media")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
@@ -19,6 +20,7 @@ from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
 from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
+from tests.integration.ops.front_door import FrontDoor
 from tests.integration.ops.provisioned_server import SshServer
 
 if TYPE_CHECKING:
@@ -92,3 +94,38 @@ def ssh_server() -> Iterator[SshServer]:
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="module")
+def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
+    """The real Caddy with the real Caddyfile, between visitors and two colours."""
+    caddy = FrontDoor(tmp_path_factory.mktemp("caddy")).start()
+    yield caddy
+    caddy.stop()
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    output: str
+    errors: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a management command in here."""
+
+    def run(*argv: str) -> Ran:
+        code = 0
+        try:
+            call_command(*argv)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run

@@ -18,13 +18,6 @@ from tests.integration.ops.front_door import FrontDoor, Response, in_background
 from tests.servers import wait_until
 
 
-@pytest.fixture(scope="module")
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    caddy = FrontDoor(tmp_path_factory.mktemp("caddy")).start()
-    yield caddy
-    caddy.stop()
-
-
 @pytest.fixture
 def admin(caddy: FrontDoor) -> Iterator[Admin]:
     admin = Admin(caddy.admin)

@@ -25,13 +25,6 @@ PAGE = (ROOT / "docker/caddy/503.html").read_text()
 TOKEN = "A" * 43
 
 
-@pytest.fixture(scope="module")
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    caddy = FrontDoor(tmp_path_factory.mktemp("caddy")).start()
-    yield caddy
-    caddy.stop()
-
-
 @pytest.fixture
 def door(caddy: FrontDoor) -> Iterator[FrontDoor]:
     yield caddy

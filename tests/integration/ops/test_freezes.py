@@ -9,7 +9,6 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
@@ -18,6 +17,7 @@ from apps.ops import freezes
 from apps.ops.errors import Frozen, OpsError, Refused
 from apps.ops.models import Freeze
 from apps.ops.requester import through_the_site
+from tests.integration.ops.conftest import Run
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
@@ -33,27 +33,14 @@ def ops(settings: Settings, ops_settings: OpsSettingsFactory) -> Any:
     return settings.OPS
 
 
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    """A command's exit code, output and errors."""
-    code = 0
-    try:
-        call_command(*argv)
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
 def prepared(state_dir: Path) -> Path:
     state_dir.mkdir(parents=True, exist_ok=True)
     return state_dir
 
 
 @db
-def test_a_frozen_project_names_who_why_and_until_when(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, _ = run(capsys, "freeze", "Christmas  market", "--days", "2")
+def test_a_frozen_project_names_who_why_and_until_when(ops: Any, run: Run) -> None:
+    code, out, _ = run("freeze", "Christmas  market", "--days", "2")
 
     assert code == 0
     assert re.search(r"frozen by ada since .*, until \d{4}-.* UTC: Christmas market\.", out)
@@ -85,12 +72,10 @@ def test_nothing_frozen_means_nothing_overruled(ops: Any) -> None:
 
 
 @db
-def test_a_second_freeze_is_refused_and_names_the_first(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_freeze_is_refused_and_names_the_first(ops: Any, run: Run) -> None:
     freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
 
-    code, _, err = run(capsys, "freeze", "mine")
+    code, _, err = run("freeze", "mine")
 
     assert code == 5
     assert re.search(r"frozen already: grace since .*, until somebody lifts it: audit\.", err)
@@ -115,16 +100,14 @@ def test_a_freeze_that_is_past_its_end_is_over_and_makes_room(ops: Any) -> None:
 
 
 @db
-def test_unfreeze_says_what_it_lifted_and_who_lifted_it(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unfreeze_says_what_it_lifted_and_who_lifted_it(ops: Any, run: Run) -> None:
     freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
 
-    code, out, _ = run(capsys, "unfreeze")
+    code, out, _ = run("unfreeze")
 
     assert (code, "Lifted: the freeze by grace" in out) == (0, True)
     assert (Freeze.objects.get().lifted_by, freezes.in_force(ops.state_dir)) == ("ada", None)
-    assert run(capsys, "unfreeze")[:2] == (0, "Deployments were not frozen.\n")
+    assert run("unfreeze")[:2] == (0, "Deployments were not frozen.\n")
 
 
 @db
@@ -168,7 +151,7 @@ def test_a_freeze_of_an_older_release_is_carried_over_once(ops: Any) -> None:
 
 
 def test_of_those_made_at_the_command_line_none_is_lifted_through_the_site(ops: Any) -> None:
-    freezes._write(prepared(ops.state_dir), [])
+    (prepared(ops.state_dir) / freezes.FILE).write_text("[]")
     freezes.freeze("audit", by="grace", state_dir=ops.state_dir)
 
     with pytest.raises(Refused, match="made at the command line, and is lifted only there"):
@@ -232,9 +215,9 @@ def test_a_time_is_in_the_projects_time_zone(settings: Settings) -> None:
     ],
 )
 def test_times_that_are_past_or_nonsense_are_refused(
-    ops: Any, capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+    ops: Any, run: Run, argv: list[str], said: str
 ) -> None:
-    code, _, err = run(capsys, "freeze", "why", *argv)
+    code, _, err = run("freeze", "why", *argv)
 
     assert (code, said in err, "Next: " in err) == (5, True, True), err
     assert freezes.in_force(ops.state_dir) is None
@@ -248,27 +231,27 @@ def test_a_freeze_needs_a_reason_that_fits(ops: Any, reason: str) -> None:
 
 
 def test_without_postgres_they_freeze_and_lift_once_the_volume_knows_of_freezes(
-    ops: Any, database: PostgresServer, capsys: pytest.CaptureFixture[str]
+    ops: Any, database: PostgresServer, run: Run
 ) -> None:
     freezes.in_force(ops.state_dir)
     database.stop()
 
-    code, out, err = run(capsys, "freeze", "why")
+    code, out, err = run("freeze", "why")
     assert (code, err) == (0, "")
     assert "The admin shows it when it answers again." in out
     with pytest.raises(Frozen):
         freezes.require_not_frozen(False, state_dir=ops.state_dir)
-    assert run(capsys, "unfreeze")[0] == 0
+    assert run("unfreeze")[0] == 0
     assert freezes.in_force(ops.state_dir) is None
 
 
 def test_without_postgres_an_older_releases_freeze_is_not_taken_for_none(
-    ops: Any, database: PostgresServer, capsys: pytest.CaptureFixture[str]
+    ops: Any, database: PostgresServer, run: Run
 ) -> None:
     database.stop()
 
     for argv in (["freeze", "why"], ["unfreeze"]):
-        code, _, err = run(capsys, *argv)
+        code, _, err = run(*argv)
         assert code == 1
         assert err.startswith("Postgres does not answer as it should (")
         assert "Next: docker compose ps --all postgres" in err

@@ -22,13 +22,6 @@ from tests.integration.ops.front_door import HOST, FrontDoor
 from tests.servers import HUNG_SECONDS, free_port, wait_until
 
 
-@pytest.fixture(scope="module")
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    caddy = FrontDoor(tmp_path_factory.mktemp("caddy")).start()
-    yield caddy
-    caddy.stop()
-
-
 @pytest.fixture
 def door(caddy: FrontDoor) -> Iterator[FrontDoor]:
     yield caddy

@@ -19,6 +19,7 @@ from apps.ops.deploys.steps.pause import Pause, Resume
 from apps.ops.edge.files import Edge
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
+from tests.integration.ops.conftest import Run
 
 if TYPE_CHECKING:
     from tests.conftest import Git, OpsSettingsFactory
@@ -30,34 +31,21 @@ def ops(settings: Settings, ops_settings: OpsSettingsFactory) -> Any:
     return settings.OPS
 
 
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    """A command's exit code, output and errors."""
-    code = 0
-    try:
-        call_command(*argv)
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+def test_the_page_goes_up_and_down_and_says_who_and_why(ops: Any, run: Run) -> None:
+    assert run("maintenance")[:2] == (0, "The maintenance page is down.\n")
 
-
-def test_the_page_goes_up_and_down_and_says_who_and_why(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(capsys, "maintenance")[:2] == (0, "The maintenance page is down.\n")
-
-    code, out, _ = run(capsys, "maintenance", "on", "--reason", "new disks")
+    code, out, _ = run("maintenance", "on", "--reason", "new disks")
 
     assert code == 0
     assert re.match(r"The maintenance page is up, put up by ada, since .* UTC: new disks\.\n", out)
     assert "503 with Retry-After" in out
-    assert run(capsys, "maintenance")[1] == out
-    assert run(capsys, "maintenance", "off")[:2] == (
+    assert run("maintenance")[1] == out
+    assert run("maintenance", "off")[:2] == (
         0,
         "The maintenance page is down; blue answers visitors.\n",
     )
     assert not Edge(ops.edge_dir).in_maintenance()
-    assert run(capsys, "maintenance", "off")[:2] == (0, "The maintenance page was not up.\n")
+    assert run("maintenance", "off")[:2] == (0, "The maintenance page was not up.\n")
 
 
 def test_a_reason_goes_with_on_alone() -> None:
@@ -66,35 +54,29 @@ def test_a_reason_goes_with_on_alone() -> None:
     assert caught.value.returncode == 2
 
 
-def test_the_page_may_go_up_while_a_deployment_runs_and_that_is_noted(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_may_go_up_while_a_deployment_runs_and_that_is_noted(ops: Any, run: Run) -> None:
     with deploy_lock(ops.state_dir, holder="grace deploys main"):
-        code, out, _ = run(capsys, "maintenance", "on")
+        code, out, _ = run("maintenance", "on")
 
     assert (code, "A deployment runs (grace deploys main" in out) == (0, True)
 
 
-def test_the_page_of_a_deployment_that_runs_is_not_taken_from_it(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_of_a_deployment_that_runs_is_not_taken_from_it(ops: Any, run: Run) -> None:
     edge = Edge(ops.edge_dir)
     edge.maintenance_on(by="grace", reason="", deployment="7")
     with deploy_lock(ops.state_dir, holder="grace deploys main", uid="7"):
-        code, _, err = run(capsys, "maintenance", "off")
+        code, _, err = run("maintenance", "off")
     assert (code, "manage.py cancel" in err) == (5, True)
     assert edge.in_maintenance()
 
-    assert run(capsys, "maintenance", "off")[0] == 0
+    assert run("maintenance", "off")[0] == 0
     assert not edge.in_maintenance()
 
 
-def test_an_edge_that_cannot_be_written_is_said(
-    ops: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_edge_that_cannot_be_written_is_said(ops: Any, run: Run) -> None:
     Path(ops.edge_dir).write_text("a file")
 
-    code, _, err = run(capsys, "maintenance", "on")
+    code, _, err = run("maintenance", "on")
 
     assert (code, err.startswith("The edge cannot be read or written")) == (1, True)
     assert "touch" in err

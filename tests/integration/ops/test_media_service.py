@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from threading import Event
 
 import pytest
@@ -14,13 +13,6 @@ from tests.integration.ops.front_door import FrontDoor, in_background
 from tests.servers import HUNG_SECONDS
 
 SECRET = "a TLS key"
-
-
-@pytest.fixture(scope="module")
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    caddy = FrontDoor(tmp_path_factory.mktemp("caddy")).start()
-    yield caddy
-    caddy.stop()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.ops import durable
 from apps.ops.colors import Color
-from apps.ops.edge import files
 from apps.ops.edge.files import PREVIEW_SECONDS, Edge
 
 
@@ -83,7 +83,7 @@ def nothing_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(directory: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(files, "_fsync_directory", fail)
+    monkeypatch.setattr(durable, "sync", fail)
 
 
 @pytest.mark.usefixtures("nothing_syncs")
@@ -187,7 +187,7 @@ def test_a_swap_is_on_the_disk_before_it_is_seen_and_the_directory_after(
 
         return call
 
-    monkeypatch.setattr(files.os, "fsync", spied("fsync", os.fsync))
+    monkeypatch.setattr(durable.os, "fsync", spied("fsync", os.fsync))
     monkeypatch.setattr(Path, "rename", spied("rename", Path.rename))
     edge.point_to(Color.GREEN)
     monkeypatch.undo()

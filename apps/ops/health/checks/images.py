@@ -11,6 +11,7 @@ from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, Result, bad, good, unknown
 from apps.ops.stack.engine import EngineAway
 from apps.ops.stack.images import Images
+from apps.ops.stack.service import OTHER_SERVICES
 
 OURS = ("django-a", "django-b", "django-q", "jobs", "utility")
 REFRESH = "manage.py deploy --refresh"
@@ -64,7 +65,7 @@ def _ages(settings: OpsSettings) -> dict[str, float]:
     """Days since the base of each service's image was made."""
     images, now = Images(settings.project, seconds=SECONDS), datetime.now(UTC)
     ages: dict[str, float] = {}
-    for name in (Edge(settings.edge_dir).live().service, *updates.SERVICES):
+    for name in (Edge(settings.edge_dir).live().service, *OTHER_SERVICES):
         service = images.service(name)
         made_at = images.base_made_at(service.image) if service else None
         if made_at:

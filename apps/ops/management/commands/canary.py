@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
+from apps.ops import durable
 from apps.ops.canary import send, wait
 from apps.ops.errors import OpsError
 from apps.ops.management.base import OpsCommand
@@ -41,6 +41,5 @@ class Command(OpsCommand):
 def _write_down(path: Path, release: str, seconds: float) -> None:
     at = datetime.now(UTC).isoformat()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"at": at, "release": release, "seconds": round(seconds, 3)}))
-    partial.replace(path)
+    record = {"at": at, "release": release, "seconds": round(seconds, 3)}
+    durable.write(path, json.dumps(record))

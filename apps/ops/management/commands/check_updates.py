@@ -41,7 +41,7 @@ class Command(CommandWithExitCodes):
             updates.keep(found, settings.OPS.state_dir)
         except (OpsError, OSError) as error:
             failure = error if isinstance(error, OpsError) else OpsError(f"{error}", next="df -h")
-            self.tell(failure, traffic="")
+            self.tell(failure)
             sys.exit(failure.exit_code)
         if options["format"] == "json":
             self.stdout.json([asdict(image) for image in found], indent=2)

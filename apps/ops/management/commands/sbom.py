@@ -43,7 +43,7 @@ class Command(OpsCommand):
                     next=f"manage.py deploy {found.short} --refresh   # builds it with one",
                 )
         except OpsError as error:
-            self.tell(error, traffic="")
+            self.tell(error)
             sys.exit(error.exit_code)
         bill = cyclonedx(
             Inventory.of(packages.inventory), name=settings.OPS.project, version=found.sha
