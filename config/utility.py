@@ -1,11 +1,11 @@
-"""The settings of what runs all day beside Docker's socket: the site's, without its code.
+"""The settings of ops commands beside Docker's socket: the site's, without its code.
 
-An app's `ready` and its models would run there as root. Commands that people type have all of it.
+An app's `ready` and its models would run there as root. docker/utility-entrypoint chooses them.
 """
 
 from config.settings import *  # noqa: F403
 
-# What the ops commands of the crontab need of what the site has.
+# What ops commands need of what the site has.
 _NEEDED = ("django.contrib.sessions", "django_q", "apps.ops")
 # Checks of yours are code of yours: naming them in .env lets it in.
 if not OPS.health_checks:  # noqa: F405

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import redis
 from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.core.cache.backends.base import default_key_func
@@ -34,6 +33,9 @@ from apps.ops.models import Purge
 from apps.ops.processes import Say
 from apps.ops.redact import Redactor
 from apps.ops.requester import Requester
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +201,9 @@ def purge_redis(settings: OpsSettings, asked: Asked) -> Purged:
     Returns:
         How it ended, as `purge_cdn`.
     """
+    # Imported here: every deployment has this module, and redis takes a tenth of a second.
+    from redis import RedisError
+
     outcome = Purged(where=REDIS)
     key_prefix = caches["default"].key_prefix
     with _recorded(settings, outcome, {REDIS: [key_prefix]}, asked):
@@ -206,7 +211,7 @@ def purge_redis(settings: OpsSettings, asked: Asked) -> Purged:
             _clear(outcome, time.monotonic() + asked.seconds, asked.stop)
         except OpsError as error:
             outcome.error = error
-        except redis.RedisError as error:
+        except RedisError as error:
             outcome.error = OpsError(
                 f"Redis does not answer as it should ({type(error).__name__}).",
                 next="docker compose ps --all redis",
@@ -227,7 +232,7 @@ def _clear(outcome: Purged, deadline: float, stop: Event) -> None:
             next="set COMPOSE_PROJECT_NAME in .env, which is the prefix",
         )
     # Django's own connection, set up as the site's is: it has no public name.
-    client: redis.Redis = cache._cache.get_client(None, write=True)  # noqa: SLF001
+    client: Redis = cache._cache.get_client(None, write=True)  # noqa: SLF001
     # A key is prefix:version:name; the prefix is meant as it stands.
     pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", cache.key_prefix) + ":*"
     cursor = 0

@@ -80,7 +80,7 @@ class Agent:
         self._runs = Runs(settings.state_dir, mine=self._runs_here)
         self._jobs = Jobs(self._runs, cwd=root)
         self._requests = Requests(settings, command=command)
-        self._crontab = crontab_path(settings, root)
+        self._crontab = crontab.path_of(settings, root)
         self._read_at: tuple[int, int] | None = None
         self._stop_signals = 0
         self._woken = Event()
@@ -152,7 +152,7 @@ class Agent:
         if now == self._read_at:
             return
         self._read_at = now
-        found = read_crontab(self._settings, self._root)
+        found = crontab.of(self._settings, self._root)
         for problem in found.problems:
             logger.error("%s: %s; the other lines count", self._crontab, problem)
         mine = tuple(job for job in found.jobs if self._runs_here(job.command))
@@ -257,16 +257,6 @@ class Agent:
         thread = Thread(target=work, daemon=True, name=name)
         thread.start()
         return thread
-
-
-def crontab_path(settings: OpsSettings, root: Path) -> Path:
-    return root / settings.crontab
-
-
-def read_crontab(settings: OpsSettings, root: Path) -> crontab.Crontab:
-    return crontab.read(
-        crontab_path(settings, root), zone=site.TIME_ZONE, seconds=settings.job_seconds
-    )
 
 
 def service_of(job: crontab.Job) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from django.conf import settings as site
 from django.core.management import find_commands
 
 from apps import ops
+from apps.ops.conf import OpsSettings
 
 FIELDS = 5
 _ASSIGNMENT = re.compile(r"(\w+)\s*=\s*(.*)")
@@ -130,6 +132,16 @@ def read(path: Path, *, zone: str, seconds: float) -> Crontab:
     except (OSError, ValueError) as error:
         return Crontab((), (Problem(0, str(path), f"it cannot be read: {error}"),))
     return parse(text, zone=zone, seconds=seconds)
+
+
+def path_of(settings: OpsSettings, root: Path) -> Path:
+    """Where a project that lies at `root` has its crontab."""
+    return root / settings.crontab
+
+
+def of(settings: OpsSettings, root: Path) -> Crontab:
+    """The crontab of a project that lies at `root`."""
+    return read(path_of(settings, root), zone=site.TIME_ZONE, seconds=settings.job_seconds)
 
 
 def parse(text: str, *, zone: str, seconds: float) -> Crontab:

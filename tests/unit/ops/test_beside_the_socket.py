@@ -104,4 +104,31 @@ def test_the_agent_and_the_ops_commands_that_it_starts_import_nothing_of_the_sit
     # With checks of the site's there is no way around its code.
     checks = {"OPS_HEALTH_CHECKS": "apps.home.checks.look"}
     assert python(IMPORTED, "config.utility", ROLE="utility", **checks) == "apps.home"
-    assert "agent, --settings, config.utility]" in (ROOT / "compose.prod.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("python manage.py deploy", "config.utility"),
+        ("python manage.py agent", "config.utility"),
+        ("python manage.py", "the default"),
+        ("python manage.py shell", "the default"),
+        ("python manage.py ../../../../../config/settings", "the default"),
+        ("python -m deploy", "the default"),
+    ],
+)
+def test_the_utility_service_runs_ops_commands_without_the_sites_code(
+    tmp_path: Path, words: str, settings: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho "${DJANGO_SETTINGS_MODULE:-the default}"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["docker/utility-entrypoint", *words.split()],
+        cwd=ROOT,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "OPS_SETTINGS_MODULE": "config.utility"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == settings

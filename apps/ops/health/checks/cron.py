@@ -54,9 +54,7 @@ def look(settings: OpsSettings) -> Result:
     from apps.ops.agent import crontab
     from apps.ops.agent.runs import Runs
 
-    table = crontab.read(
-        django.BASE_DIR / settings.crontab, zone=django.TIME_ZONE, seconds=settings.job_seconds
-    )
+    table = crontab.of(settings, django.BASE_DIR)
     figures: dict[str, Figure] = {"jobs": len(table.jobs)}
     if table.problems:
         return bad(

@@ -6,7 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from apps.ops.agent.agent import Agent, crontab_path, described, read_crontab, service_of
+from apps.ops.agent import crontab
+from apps.ops.agent.agent import Agent, described, service_of
 from apps.ops.management.base import OpsCommand
 
 
@@ -32,8 +33,8 @@ class Command(OpsCommand):
             Agent(settings.OPS, root=settings.BASE_DIR, role=settings.ROLE).run()
 
     def _check(self, *, as_json: bool) -> None:
-        path = crontab_path(settings.OPS, settings.BASE_DIR)
-        found = read_crontab(settings.OPS, settings.BASE_DIR)
+        path = crontab.path_of(settings.OPS, settings.BASE_DIR)
+        found = crontab.of(settings.OPS, settings.BASE_DIR)
         if as_json:
             self.stdout.json(described(found), indent=2)
         else:

@@ -7,7 +7,7 @@ from django.core import checks
 from django.core.management.base import CommandParser
 from django.db import connection
 
-from apps.ops.agent.agent import read_crontab
+from apps.ops.agent import crontab
 from apps.ops.management.base import OpsCommand
 from apps.ops.models import Canary
 from apps.ops.roles import rights
@@ -53,7 +53,7 @@ def _moving_jobs() -> list[str]:
     the canaries' table."""
     if Canary._meta.db_table in connection.introspection.table_names():  # noqa: SLF001
         return []
-    jobs = read_crontab(settings.OPS, settings.BASE_DIR).jobs
+    jobs = crontab.of(settings.OPS, settings.BASE_DIR).jobs
     return [
         f'"{job.command}" moves from the utility service to jobs: no root, no Docker socket, no '
         "checkout, and of files only /tmp, /srv/media and /var/lib/jobs can be written"
