@@ -165,7 +165,13 @@ class ScratchStack:
         flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
         agents = run(["docker", "ps", "--quiet", *flags]).output.split()
         if agents:
-            argv = ["docker", "exec", agents[0], "python", "manage.py", *arguments]
+            # As the entrypoint says, which `exec` leaves out: an ops command goes without the site's code.
+            own = (
+                ()
+                if arguments[0] == "shell"
+                else ("--env", "DJANGO_SETTINGS_MODULE=config.utility")
+            )
+            argv = ["docker", "exec", *own, agents[0], "python", "manage.py", *arguments]
             result = run(argv, seconds=DEPLOY_SECONDS, check=False)
             # It may be an old one, which ends just now: then nothing was said.
             if result.code == 0 or (result.code == 1 and result.output):

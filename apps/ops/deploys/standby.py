@@ -10,9 +10,9 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.guard import require_idle
 from apps.ops.edge.inflight import in_flight
 
-# A standby that answers nothing still lingers on the connections that Caddy keeps open to it, for
-# as long as gunicorn's graceful timeout: nobody waits for that.
-IDLE_GRACE_SECONDS = 5
+# A standby that answers nothing still lingers on the connections that Caddy keeps open to it: nobody
+# waits for that.
+IDLE_GRACE_SECONDS = 1
 
 
 @contextmanager

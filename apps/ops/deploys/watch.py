@@ -12,8 +12,10 @@ from apps.ops.edge.probe import Answer, ask
 
 # Docker's own health check looks once in five seconds; a deploy would wait for it.
 INTERVAL_SECONDS = 0.05
-# Once it is ready, each question is work that it does beside what else runs.
-READY_INTERVAL_SECONDS = 0.1
+# Each question is a login at Postgres: once it is ready, that delays what else starts. When the calm
+# is counted, the next answer is waited for.
+READY_INTERVAL_SECONDS = 0.5
+COUNTED_INTERVAL_SECONDS = 0.1
 PROBE_SECONDS = 3.0
 # At once, so that every worker process gets its share.
 WARM_UP_REQUESTS = 8
@@ -32,7 +34,9 @@ class Watch:
         self._warm_up: list[str] = []
         self._ready_since: float | None = None
         self._ready_last = 0.0
-        self._stop = Event()
+        self._counted = False
+        self._stopped = False
+        self._wake = Event()
         Thread(target=self._run, daemon=True, name="watch").start()
 
     @property
@@ -50,18 +54,27 @@ class Watch:
         if self._ready_since is not None:
             self._ready_since = monotonic()
         self._warm_up = [path for path in warm_up for _ in range(WARM_UP_ROUNDS)]
+        self._counted = True
+        self._wake.set()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(max_workers=WARM_UP_REQUESTS) as pool:
-            while not self._stop.wait(
-                READY_INTERVAL_SECONDS if self.ready_at else INTERVAL_SECONDS
-            ):
+            while not self._stopped:
                 self._look()
                 if self._warm_up:
                     list(pool.map(self._ask, [self._warm_up.pop()] * WARM_UP_REQUESTS))
+                self._wake.wait(self._interval)
+                self._wake.clear()
+
+    @property
+    def _interval(self) -> float:
+        if self.ready_at is None:
+            return INTERVAL_SECONDS
+        return COUNTED_INTERVAL_SECONDS if self._counted else READY_INTERVAL_SECONDS
 
     def _look(self) -> None:
         asked = monotonic()
