@@ -165,12 +165,9 @@ class ScratchStack:
         flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
         agents = run(["docker", "ps", "--quiet", *flags]).output.split()
         if agents:
-            # As the entrypoint says, which `exec` leaves out: an ops command goes without the site's code.
-            own = (
-                ()
-                if arguments[0] == "shell"
-                else ("--env", "DJANGO_SETTINGS_MODULE=config.utility")
-            )
+            # As the entrypoint does, which `exec` leaves out.
+            own = ("--env", "DJANGO_SETTINGS_MODULE=config.utility")
+            own = () if arguments[0] == "shell" else own
             argv = ["docker", "exec", *own, agents[0], "python", "manage.py", *arguments]
             result = run(argv, seconds=DEPLOY_SECONDS, check=False)
             # It may be an old one, which ends just now: then nothing was said.

@@ -10,8 +10,8 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.guard import require_idle
 from apps.ops.edge.inflight import in_flight
 
-# A standby that answers nothing still lingers on the connections that Caddy keeps open to it: nobody
-# waits for that.
+# A standby that answers nothing still lingers on the connections that Caddy keeps open to it.
+# Nobody waits for that.
 IDLE_GRACE_SECONDS = 1
 
 

@@ -12,8 +12,8 @@ from apps.ops.edge.probe import Answer, ask
 
 # Docker's own health check looks once in five seconds; a deploy would wait for it.
 INTERVAL_SECONDS = 0.05
-# Each question is a login at Postgres: once it is ready, that delays what else starts. When the calm
-# is counted, the next answer is waited for.
+# Each question is a login at Postgres: once it is ready, that delays what else starts. When the
+# calm is counted, the next answer is waited for.
 READY_INTERVAL_SECONDS = 0.5
 COUNTED_INTERVAL_SECONDS = 0.1
 PROBE_SECONDS = 3.0
