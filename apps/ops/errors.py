@@ -33,6 +33,14 @@ class SwappedBack(OpsError):
     exit_code = 3
 
 
+class NobodyServed(OpsError):
+    """Whatever is live, Caddy does not answer."""
+
+    def __init__(self, found: str, *, next: str = "", output: str = "") -> None:
+        traffic = "Visitors are not served: Caddy does not answer."
+        super().__init__(found, next=next, output=output, traffic=traffic)
+
+
 class Busy(OpsError):
     """Another deployment holds the lock."""
 

@@ -179,14 +179,18 @@ class Checkout:
         return self._git("ls-tree", "-r", "--name-only", sha).splitlines()
 
     @contextmanager
-    def archive(self, sha: str) -> Iterator[IO[bytes]]:
+    def archive(self, sha: str, *paths: str) -> Iterator[IO[bytes]]:
         """The commit's tree as a tar stream: what is built is what git has, nothing else.
+
+        Args:
+            paths: only what lies there.
 
         Raises:
             StepFailed: git could not finish it, so what was read was not all.
         """
         # With the modes of a checkout: what `docker compose build` has built is found again.
-        argv, env, owner = self._command("-c", "tar.umask=022", "archive", "--format=tar", sha)
+        command = ("-c", "tar.umask=022", "archive", "--format=tar", sha, *paths)
+        argv, env, owner = self._command(*command)
         with subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,

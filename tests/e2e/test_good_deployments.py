@@ -10,6 +10,7 @@ import pytest
 from apps.ops.deploys.steps.swap import LIVE_CPU_SHARES
 from apps.ops.stack.engine import Engine
 from tests.e2e.conftest import Scene
+from tests.e2e.test_bad_deployments import replace
 from tests.e2e.test_migrations import migrate
 from tests.e2e.test_the_stack import inspect
 from tests.rig.load import Traffic, visitors
@@ -193,16 +194,18 @@ def test_old_images_go_and_those_in_use_stay(stack: ScratchStack, scene: Scene) 
 def test_the_plan_says_what_would_happen_and_changes_nothing(
     stack: ScratchStack, scene: Scene
 ) -> None:
-    sha = stack.commit("To be planned", lambda project: None)
+    sha = stack.commit("To be planned", _another_edge, branch="planned")
     images = images_of(stack)
 
-    result = stack.manage("deploy", "--plan", "--format", "json")
+    result = stack.manage("deploy", "planned", "--plan", "--format", "json")
 
     plan = json.loads(result.output)
     assert result.code == 0
     assert (plan["release"], plan["image_exists"]) == (sha, False)
     assert plan["candidate"] != scene.before["live"]
     assert plan["steps"][0] == "fetch"
+    assert {"-\tgrace_period 40s", "+\tgrace_period 39s"} <= set(plan["outside"]["caddyfile"])
+    assert plan["outside"]["services"] == {"redis": ["stop_grace_period"]}
     after = stack.status()
     assert after["colors"] == {**scene.before["colors"], **_only_in_flight(after)}
     assert after["deployments"][0]["id"] == scene.before["deployments"][0]["id"]
@@ -219,6 +222,11 @@ def _only_in_flight(status: dict) -> dict:
         color: {**state, "in_flight": state["in_flight"]}
         for color, state in status["colors"].items()
     }
+
+
+def _another_edge(project: Path) -> None:
+    replace("docker/caddy/Caddyfile", "grace_period 40s", "grace_period 39s")(project)
+    replace("compose.prod.yml", "stop_grace_period: 10s", "stop_grace_period: 11s")(project)
 
 
 def _new_heading(project: Path) -> None:

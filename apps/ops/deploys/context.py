@@ -10,6 +10,7 @@ from typing import Any
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
 from apps.ops.deploys.watch import Watch
+from apps.ops.edge import front_door
 from apps.ops.edge.files import Edge
 from apps.ops.errors import Cancelled, Refused
 from apps.ops.processes import Say
@@ -38,6 +39,7 @@ class Options:
 
 
 READY_PATH, LIVE_PATH = "/health/ready", "/health/live"
+EDGE = "edge"
 Facts = dict[str, Any]
 
 
@@ -128,6 +130,20 @@ class Deploy:
     @plan.setter
     def plan(self, plan: Plan) -> None:
         self._plan = plan
+
+    @property
+    def nobody_served(self) -> bool:
+        """Whether Caddy did not answer when it was looked at: then there is no traffic to lose."""
+        return bool((self.intended(EDGE) or {}).get("away"))
+
+    def look_at_the_front_door(self) -> None:
+        """Deploying what is right must be possible when the front door is what is broken."""
+        if not self.nobody_served and not front_door.answers(self.settings):
+            self.intend(EDGE, away=True)
+            self.note(
+                "Caddy does not answer: nobody is served. The release is proved at its own "
+                "address, and Caddy is created anew with its Caddyfile."
+            )
 
     @property
     def ready_path(self) -> str:

@@ -18,6 +18,8 @@ LOOK_SECONDS = 0.05
 def drain(deploy: Deploy, color: Color) -> str:
     """Wait for a colour's requests in flight, for `drain_seconds` at the most, and say what came of
     it. Not drained is a warning of the deployment's, not an error."""
+    if deploy.nobody_served:
+        return "had nobody to answer"
     seconds = deploy.settings.drain_seconds
     begun = monotonic()
     zeros = 0

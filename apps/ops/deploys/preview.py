@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.context import compose_on
 from apps.ops.deploys.environment import with_changes
+from apps.ops.deploys.outside import Outside, outside_changes
 from apps.ops.deploys.pipeline import deploy_steps
 from apps.ops.deploys.plan import Plan, make_plan, migration_files
 from apps.ops.edge.files import Edge
@@ -46,12 +47,14 @@ def describe(
     with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
         plan = with_changes(plan, engine=engine, compose=compose, directory=settings.secrets_dir)
+        outside = outside_changes(plan, checkout=checkout, compose=compose)
     plan = replace(plan, image_exists=plan.image_exists and not refresh)
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:
         steps = [step.name for step in deploy_steps()]
-        return {**plan_as_json(plan), "migrations": migrations, "steps": steps}
-    return _lines(plan, migrations, refresh=refresh)
+        found = {"migrations": migrations, "outside": asdict(outside), "steps": steps}
+        return {**plan_as_json(plan), **found}
+    return _lines(plan, migrations, outside, refresh=refresh)
 
 
 def _pending(files: list[str]) -> list[str] | None:
@@ -64,7 +67,9 @@ def _pending(files: list[str]) -> list[str] | None:
     return [".".join(key) for key in migration_files(files) if key not in applied]
 
 
-def _lines(plan: Plan, migrations: list[str] | None, *, refresh: bool) -> list[str]:
+def _lines(
+    plan: Plan, migrations: list[str] | None, outside: Outside, *, refresh: bool
+) -> list[str]:
     lines = [f"{name + ':':<13}{value}" for name, value in plan_facts(plan)]
     lines += [
         f"               {commit.short} {commit.subject} ({commit.author})"
@@ -81,6 +86,7 @@ def _lines(plan: Plan, migrations: list[str] | None, *, refresh: bool) -> list[s
     else:
         lines.append(f"{'migrations:':<13}{len(migrations)} of this project's own")
         lines += [f"               {name}" for name in migrations]
+    lines += outside.lines()
     lines.append(f"{'steps:':<13}{' → '.join(step.name for step in deploy_steps())}")
     lines.append("Nothing was changed.")
     return lines

@@ -16,7 +16,14 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Everybody, Listener, Outcome, Sturdy
 from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.steps.base import Step
-from apps.ops.errors import Cancelled, Interrupted, OpsError, StepFailed, SwappedBack
+from apps.ops.errors import (
+    Cancelled,
+    Interrupted,
+    NobodyServed,
+    OpsError,
+    StepFailed,
+    SwappedBack,
+)
 from apps.ops.models import Deployment
 from apps.ops.redact import LineByLine, Redactor
 from apps.ops.stack.engine import EngineAway
@@ -100,7 +107,7 @@ class Runner:
         except OpsError as error:
             self._redactor.clean_error(error)
             self._tell.step_failed(step.name, error, monotonic() - begun)
-            if not step.after_swap or isinstance(error, SwappedBack):
+            if not step.after_swap or isinstance(error, SwappedBack | NobodyServed):
                 raise
             what_next = f" Next: {error.next}" if error.next else ""
             context.warnings.append(f"{step.name}: {error.found}{what_next}")
@@ -254,6 +261,8 @@ class Runner:
 
     def _traffic(self, what: str) -> str:
         live = self._context.edge.live()
+        if self._context.nobody_served:
+            return f"{what}. Nobody is served: Caddy does not answer."
         if self._context.swapped:
             return f"Traffic moved to {live} and was not moved back: look at manage.py status."
         release = self._context.plan.live_release if self._context.planned else ""

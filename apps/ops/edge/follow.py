@@ -11,9 +11,10 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from apps.ops.conf import OpsSettings
+from apps.ops.edge import front_door
 from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused
 from apps.ops.edge.probe import Answer, ask
-from apps.ops.errors import OpsError, StepFailed
+from apps.ops.errors import NobodyServed, OpsError, StepFailed
 from apps.ops.processes import ProgramFailed, Say
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
@@ -28,6 +29,7 @@ GIVE_VOLUMES = (
 VOLUME_SECONDS = 60.0
 PROOF_SECONDS = 5.0
 STOP_SECONDS = 60.0
+REVIVE_SECONDS = 30.0
 RECREATE = "manage.py edge --recreate"
 NOT_MOVED = "Traffic is where it was; Caddy goes on with the configuration it has."
 
@@ -133,6 +135,30 @@ def follow(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say)
             next="docker compose ps --all caddy   # then: manage.py edge",
         ) from error
     return "Caddy runs the Caddyfile of the checkout now: loaded, not restarted"
+
+
+def revive(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say) -> None:
+    """Create a Caddy that does not answer anew; one that answers by now is left alone.
+
+    Raises:
+        NobodyServed: it still does not.
+    """
+    if front_door.answers(settings, seconds=0.0):
+        return
+    failure = NobodyServed(
+        "Caddy does not come up with the Caddyfile of this release.",
+        next="docker compose logs --tail 50 caddy   # then correct what it says and deploy",
+    )
+    try:
+        if compose.has(MEDIA):
+            bring_up_media(engine, compose, say)
+        compose.recreate("caddy", stop_seconds=STOP_SECONDS, say=say)
+    except ProgramFailed as error:
+        failure.output = error.output
+        raise failure from error
+    if not front_door.answers(settings, seconds=REVIVE_SECONDS):
+        failure.output = engine.logs("caddy", lines=10)
+        raise failure
 
 
 def recreate(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from apps.ops import processes
 from apps.ops.processes import Say
@@ -55,6 +55,11 @@ class Compose:
     def has(self, service: str) -> bool:
         """Whether the files have such a service."""
         return service in self._config[0]
+
+    def declared(self, service: str) -> dict[str, Any] | None:
+        """A service as Compose reads it; None without one."""
+        found: dict[str, Any] | None = self._config[0].get(service)
+        return found
 
     @cached_property
     def _config(self) -> tuple[dict[str, Any], list[str]]:
@@ -107,6 +112,7 @@ class Compose:
         volumes: Sequence[str] = (),
         merge_stderr: bool = True,
         as_root_with: Sequence[str] = (),
+        stdin: IO[bytes] | None = None,
     ) -> str:
         """Run a one-off container in a service's place: its image, environment and volumes.
 
@@ -129,6 +135,7 @@ class Compose:
             seconds=seconds,
             say=say,
             merge_stderr=merge_stderr,
+            stdin=stdin,
         )
 
     def start_one_off(
@@ -155,7 +162,13 @@ class Compose:
         )
 
     def _run(
-        self, arguments: Sequence[str], *, seconds: float, say: Say, merge_stderr: bool = True
+        self,
+        arguments: Sequence[str],
+        *,
+        seconds: float,
+        say: Say,
+        merge_stderr: bool = True,
+        stdin: IO[bytes] | None = None,
     ) -> str:
         files = [part for file in self.files for part in ("--file", str(file))]
         return processes.run(
@@ -165,6 +178,7 @@ class Compose:
             say=say,
             env={"COMPOSE_PROGRESS": "plain", "COMPOSE_ANSI": "never", "COMPOSE_FILE": ""},
             merge_stderr=merge_stderr,
+            stdin=stdin,
         )
 
 

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -83,6 +84,11 @@ class Engine:
             values = variables(container.attrs["Config"]["Env"])
             own = variables(image.attrs["Config"]["Env"])
         return Environment(values, {n: v for n, v in values.items() if own.get(n) != v})
+
+    def attributes(self, name: str) -> dict[str, Any] | None:
+        """The container that carries a service as Docker's API has it; None without one."""
+        container = self._container(name)
+        return None if container is None else container.attrs
 
     def user(self, name: str) -> str | None:
         """Whom a service's container runs as, "" for its image's user; None without a container."""
@@ -209,6 +215,11 @@ class Engine:
     def image_id(self, tag: str) -> str | None:
         image = self._image(f"{self.project}:{tag}")
         return image.id if image else None
+
+    def id_of(self, image: str) -> str | None:
+        """What the name of somebody's image means now; None without such an image."""
+        found = self._image(image)
+        return found.id if found else None
 
     def release_of(self, tag: str) -> str | None:
         """The release that a tag means now; None without such an image."""

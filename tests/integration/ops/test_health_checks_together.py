@@ -25,7 +25,8 @@ NAMES = (
     *("docker", "service-postgres", "service-redis", "service-caddy", "service-media"),
     *("service-django-a", "service-django-b", "service-django-q", "service-utility"),
     "service-jobs",
-    *("front-door", "edge", "standby", "postgres", "roles", "redis", "workers", "disk", "memory"),
+    *("front-door", "edge", "drift", "standby", "postgres", "roles", "redis", "workers"),
+    *("disk", "memory"),
     *("certificate", "backups", "images", "clock"),
     *("supervisor", "cron", "checkout"),
 )

@@ -42,6 +42,8 @@ class Bake(Step):
     def run(self, deploy: Deploy) -> str:
         if not deploy.options.bake or not deploy.settings.bake_seconds:
             return "not watched"
+        if deploy.nobody_served:
+            return "not watched: Caddy does not answer, so nobody asks"
         watched = _Watched(deploy)
         deploy.bake = watched.figures(NOT_FINISHED)
         try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 from apps.ops.deploys import standby
@@ -9,6 +10,7 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.environment import unreached
 from apps.ops.deploys.steps.base import Step
 from apps.ops.edge.follow import give_volumes
+from apps.ops.edge.validate import require_valid
 from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import TAIL_LINES, ProgramFailed, Say
 from apps.ops.redact import Redactor
@@ -36,6 +38,10 @@ class Preflight(Step):
                 next="docker compose config --quiet   # in a clone of it, with this .env",
             ) from error
         self._bring_up_what_is_down(deploy)
+        if changes := require_valid(
+            plan.commit.sha, settings=settings, checkout=deploy.checkout, compose=compose
+        ):
+            deploy.say(f"caddy: {changes}")
         given = compose.environment(plan.candidate.service)
         if names := write_all(given, os.environ, directory=settings.secrets_dir):
             deploy.say(f"written for web and worker: {', '.join(names)}")
@@ -82,14 +88,19 @@ class Preflight(Step):
             down = [name for name in down if deploy.compose().has(name)]
             if found["caddy"] is None:
                 give_volumes(deploy.compose(), deploy.say)
-            if down:
-                deploy.compose().ensure(down, say=deploy.say)
+            if others := [name for name in down if name != "caddy"]:
+                deploy.compose().ensure(others, say=deploy.say)
         except ProgramFailed as error:
             raise StepFailed(
-                f"{' and '.join(down)} did not become healthy.",
+                f"{' and '.join(others)} did not become healthy.",
                 output=error.output,
-                next=f"docker compose logs {' '.join(down)}",
+                next=f"docker compose logs {' '.join(others)}",
             ) from error
+        if "caddy" in down:
+            # What it fell over may be what this release repairs.
+            with suppress(ProgramFailed):
+                deploy.compose().ensure(["caddy"], say=deploy.say)
+            deploy.look_at_the_front_door()
 
     def _ask(self, deploy: Deploy) -> dict[str, Any]:
         service = deploy.plan.candidate.service

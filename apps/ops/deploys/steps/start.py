@@ -33,11 +33,12 @@ class Start(Step):
             release=standby.release if standby else "",
             running=standby is not None and (standby.running or standby.container == gave_way),
         )
+        deploy.look_at_the_front_door()
         with deploy.edge.preview(plan.candidate) as token:
             address = f"{standby.address}:8000" if warm and standby else self._start(deploy)
             deploy.watch = Watch(address, host=settings.site_host, path=deploy.ready_path)
             wait_until_ready(deploy, deploy.watch)
-            smoke(deploy, address, token=token)
+            smoke(deploy, address, token="" if deploy.nobody_served else token)
         return f"{service} is ready" + (", and was running" if warm else "")
 
     def _start(self, deploy: Deploy) -> str:

@@ -65,7 +65,7 @@ class Swap(Step):
 
     def _prove(self, deploy: Deploy) -> str | None:
         """Several right answers in a row within the deadline, or the last wrong one."""
-        if deploy.edge.in_maintenance():
+        if deploy.nobody_served or deploy.edge.in_maintenance():
             return None
         candidate: Color = deploy.plan.candidate
         ask = front_door(deploy, candidate, deploy.plan.commit.sha)
