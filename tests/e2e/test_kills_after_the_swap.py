@@ -21,7 +21,11 @@ def rows(stack: ScratchStack, pytestconfig: pytest.Config) -> Iterator[list[Row]
 
 
 @pytest.mark.parametrize(
-    ("step", "when"), [("swap", "succeeded"), *boundaries(STEPS[AFTER_THE_SWAP:], last=True)]
+    ("step", "when"),
+    [
+        pytest.param("swap", "succeeded", marks=pytest.mark.more),
+        *boundaries(STEPS[AFTER_THE_SWAP:], last=True),
+    ],
 )
 def test_a_deployment_killed_after_the_swap_is_finished_and_no_visitor_notices(
     stack: ScratchStack, rows: list[Row], step: str, when: str

@@ -54,7 +54,12 @@ class Restart:
 
 
 @pytest.mark.parametrize(
-    ("at_build", "at_bake"), [("postgres", "redis"), ("redis", "caddy"), ("caddy", "postgres")]
+    ("at_build", "at_bake"),
+    [
+        ("postgres", "redis"),
+        ("redis", "caddy"),
+        pytest.param("caddy", "postgres", marks=pytest.mark.more),
+    ],
 )
 def test_restarts_in_a_deployment_cost_no_more_than_the_restarts(
     stack: ScratchStack, at_build: str, at_bake: str

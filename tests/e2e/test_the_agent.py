@@ -124,7 +124,7 @@ def quick(stack: ScratchStack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("step", ["start", "retire"])
+@pytest.mark.parametrize("step", [pytest.param("start", marks=pytest.mark.more), "retire"])
 def test_a_killed_deployment_is_put_right_without_a_hand(
     stack: ScratchStack, scene: Scene, step: str
 ) -> None:

@@ -146,18 +146,6 @@ def test_a_preview_shows_the_standby_to_whoever_has_its_address(stack: ScratchSt
     assert stack.manage("preview", "red").code == 2
 
 
-def test_after_a_reboot_the_same_colour_serves_again(stack: ScratchStack) -> None:
-    live = stack.status()["live"]
-    stack.compose("stop")
-    stack.compose(
-        *("up", "--detach", "--no-build", "--no-recreate", "--wait"),
-        *("postgres", "redis", "caddy", "django-q", live_service(stack)),
-    )
-    status = stack.status()
-    assert status["live"] == live
-    assert status["front_door"]["status"] == 200
-
-
 def one_off_containers(stack: ScratchStack) -> list[str]:
     labels = [f"project={stack.project}", "service=utility", "oneoff=True"]
     flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
