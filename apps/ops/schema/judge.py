@@ -7,9 +7,9 @@ live release, whose code knows nothing of the change.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.postgres.operations import (
     AddIndexConcurrently,
@@ -26,10 +26,9 @@ from django.db.migrations.state import ProjectState
 from django.db.models.fields import AutoFieldMixin
 from django.db.models.functions import Now
 
-Kind = Literal["expand", "long lock", "contract"]
-KINDS: tuple[Kind, ...] = ("expand", "long lock", "contract")  # from harmless to breaking
+from apps.ops.schema.judge_sql import judge_sql
+from apps.ops.schema.rulings import AFTER, Kind, Ruling, Surroundings, contract, expand, indexed
 
-AFTER = "Do it after the swap: put it into a migration of its own with phase = 'contract'"
 NULLABLE = "Give the field null=True or a db_default"
 
 
@@ -45,22 +44,6 @@ class Judgement:
     why: str
     advice: str = ""
     reversible: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What is known about the tables.
-
-    `created` are those that the same plan makes: no live code knows them. `rows` estimates a
-    table's rows; `large` is the number from which on it counts as large.
-    """
-
-    large: int
-    rows: Callable[[str], int]
-    created: set[str] = field(default_factory=set)
-
-    def is_large(self, table: str) -> bool:
-        return table not in self.created and self.rows(table) >= self.large
 
 
 def flatten(operations: Sequence[Operation]) -> Iterator[Operation]:
@@ -102,9 +85,6 @@ def judge(
     return Judgement(kind, why, advice, is_reversible(operation))
 
 
-Ruling = tuple[Kind, str, str]
-
-
 def _judge(
     operation: Operation,
     app_label: str,
@@ -117,17 +97,17 @@ def _judge(
         made = options(after, app_label, operation.name)
         around.created.add(made.db_table)
         around.created.update(f.m2m_db_table() for f in made.local_many_to_many)
-        return _expand("a new table, which the live release does not know")
+        return expand("a new table, which the live release does not know")
     if isinstance(operation, ops.RunPython):
-        return _expand("Python code: not looked into")
+        return expand("Python code: not looked into")
     if sql == "":
-        return _expand("nothing changes in the database")
+        return expand("nothing changes in the database")
 
     table = _table(operation, app_label, before)
     if table in around.created:
         if renamed := _table(operation, app_label, after, renamed=True):
             around.created.add(renamed)
-        return _expand(f"{table} is made by the same deployment")
+        return expand(f"{table} is made by the same deployment")
 
     match operation:
         case ops.AddField():
@@ -135,22 +115,22 @@ def _judge(
         case ops.AlterField():
             return _altered(operation, app_label, before, after, table, around)
         case ops.RemoveField():
-            return _contract(
+            return contract(
                 f"the live release reads and writes {table}.{operation.name}",
                 f"First deploy code without the field that keeps its column. {AFTER}",
             )
         case ops.DeleteModel():
-            return _contract(f"the live release uses the table {table}", AFTER)
+            return contract(f"the live release uses the table {table}", AFTER)
         case ops.RenameField() | ops.RenameModel() | ops.AlterModelTable():
-            return _contract(
+            return contract(
                 f"the live release knows {table} and its columns by their old names",
                 "Keep the name in the database (db_column, Meta.db_table), or add the new one, "
                 "fill it, and remove the old one in a later deployment",
             )
         case AddIndexConcurrently() | RemoveIndexConcurrently() | ValidateConstraint():
-            return _expand("it blocks neither reads nor writes")
+            return expand("it blocks neither reads nor writes")
         case ops.AddIndex():
-            return _indexed(table, around)
+            return indexed(table, around)
         case ops.AlterUniqueTogether() | ops.AlterOrderWithRespectTo() | ops.AddConstraint():
             return _constrained(operation, table, sql)
         case (
@@ -162,38 +142,18 @@ def _judge(
             | CreateExtension()
             | CreateCollation()
         ):
-            return _expand("the live release does not notice")
+            return expand("the live release does not notice")
         case _:
             return judge_sql(sql, around)
-
-
-def _expand(why: str) -> Ruling:
-    return "expand", why, ""
-
-
-def _contract(why: str, advice: str) -> Ruling:
-    return "contract", why, advice
-
-
-def _indexed(table: str, around: Surroundings) -> Ruling:
-    if around.is_large(table):
-        return (
-            "long lock",
-            f"writes to {table} wait while its {around.rows(table):,} rows are indexed",
-            "Use AddIndexConcurrently in a migration with atomic = False",
-        )
-    return _expand(f"an index on {table}, which is small")
 
 
 def _constrained(operation: Operation, table: str, sql: str | None) -> Ruling:
     if isinstance(operation, ops.AlterUniqueTogether) and sql and "DROP" in sql:
         if "ADD CONSTRAINT" not in sql:
-            return _expand("the live release does not notice")
+            return expand("the live release does not notice")
     elif isinstance(operation, ops.AlterOrderWithRespectTo):
-        return _contract(
-            f"the live release does not fill {table}._order as the new one does", AFTER
-        )
-    return _contract(
+        return contract(f"the live release does not fill {table}._order as the new one does", AFTER)
+    return contract(
         f"the live release may write to {table} what it forbids",
         f"First deploy code that keeps to it. {AFTER}",
     )
@@ -235,10 +195,10 @@ def _added(
     column = _field(after, app_label, operation.model_name, operation.name)
     if column.many_to_many:
         around.created.add(column.m2m_db_table())
-        return _expand("a new table, which the live release does not know")
+        return expand("a new table, which the live release does not know")
     name = f"{table}.{operation.name}"
     if not has_database_default(column):
-        return _contract(
+        return contract(
             f"{name} is NOT NULL without a default in the database (Django drops the default of "
             "Python): the live release's INSERTs would fail",
             NULLABLE,
@@ -256,7 +216,7 @@ def _added(
                 f"{table} is locked while its {around.rows(table):,} rows are written anew",
                 "Add it with null=True, and fill it in batches",
             )
-    return _expand(f"the live release's INSERTs do not name {name}, and need not")
+    return expand(f"the live release's INSERTs do not name {name}, and need not")
 
 
 def _rewrites(column: Any) -> bool:
@@ -282,26 +242,26 @@ def _altered(
     name = f"{table}.{operation.name}"
     was, becomes = old.db_parameters(connection), new.db_parameters(connection)
     if old.column != new.column:
-        return _contract(
+        return contract(
             f"the live release knows {name} by its old name", "Keep db_column as it was"
         )
     if old.null and not new.null:
-        return _contract(f"the live release may still write NULL to {name}", AFTER)
+        return contract(f"the live release may still write NULL to {name}", AFTER)
     if not new.null and old.has_db_default() and not new.has_db_default():
-        return _contract(f"the live release leaves {name} to the database's default", AFTER)
+        return contract(f"the live release leaves {name} to the database's default", AFTER)
     if new.unique and not old.unique:
-        return _contract(f"the live release may write {name} twice", AFTER)
+        return contract(f"the live release may write {name} twice", AFTER)
     if becomes["check"] and becomes["check"] != was["check"]:
-        return _contract(f"the live release may write to {name} what the check forbids", AFTER)
+        return contract(f"the live release may write to {name} what the check forbids", AFTER)
     if _references(new) and _references(new) != _references(old):
-        return _contract(f"the live release may write to {name} what it must not refer to", AFTER)
+        return contract(f"the live release may write to {name} what it must not refer to", AFTER)
     if was["type"] != becomes["type"]:
         return _retyped(name, table, str(was["type"]), str(becomes["type"]), around)
     if was.get("collation") != becomes.get("collation") and around.is_large(table):
         return "long lock", f"{table} is locked while its indexes are made anew", AFTER
     if new.db_index and not old.db_index:
-        return _indexed(table, around)
-    return _expand(f"the live release can go on with {name}")
+        return indexed(table, around)
+    return expand(f"the live release can go on with {name}")
 
 
 def _references(column: Any) -> str:
@@ -316,7 +276,7 @@ _INTEGERS = ("smallint", "integer", "bigint")
 
 def _retyped(name: str, table: str, was: str, becomes: str, around: Surroundings) -> Ruling:
     if _is_text(was) and _is_text(becomes) and _width(becomes) >= _width(was):
-        return _expand(f"{name} only becomes wider")
+        return expand(f"{name} only becomes wider")
     if (
         was in _INTEGERS
         and becomes in _INTEGERS
@@ -328,8 +288,8 @@ def _retyped(name: str, table: str, was: str, becomes: str, around: Surroundings
                 f"{table} is locked while its {around.rows(table):,} rows are written anew",
                 "Add a wider field, fill it in batches, and move over to it",
             )
-        return _expand(f"{name} only becomes wider, and {table} is small")
-    return _contract(
+        return expand(f"{name} only becomes wider, and {table} is small")
+    return contract(
         f"{name} changes from {was} to {becomes}: the live release writes the old kind, and the "
         "table may be written anew",
         "Add a new field, fill it, and remove the old one in a later deployment",
@@ -343,42 +303,3 @@ def _is_text(kind: str) -> bool:
 def _width(kind: str) -> float:
     size = re.search(r"\((\d+)\)", kind)
     return int(size[1]) if size else float("inf")
-
-
-_NOISE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
-_CLAUSE_END = re.compile(r";|,(?=\s*(?:ADD|ALTER|DROP)\b)", re.IGNORECASE)
-_BREAKS = {
-    r"\bDROP\s+(?!INDEX|CONSTRAINT|TRIGGER|RULE|POLICY|NOT\s+NULL|IDENTITY|EXPRESSION)": (
-        "it drops what the live release may use"
-    ),
-    r"\bRENAME\b": "it renames what the live release may use",
-    r"\bSET\s+NOT\s+NULL\b": "the live release may still write NULL",
-    r"\bALTER\s+(COLUMN\s+)?\S+\s+(SET\s+DATA\s+)?TYPE\b": "it changes the type of a column",
-    r"\bTRUNCATE\b": "it empties a table of the live release",
-    r"\bADD\s+(CONSTRAINT|UNIQUE|CHECK|FOREIGN|PRIMARY|EXCLUDE)\b": (
-        "the live release may write what it forbids"
-    ),
-    r"\bADD\b(?!.*\b(DEFAULT|GENERATED)\b).*\bNOT\s+NULL\b": (
-        "the live release's INSERTs do not fill a NOT NULL column"
-    ),
-    r"\bCREATE\s+UNIQUE\s+INDEX\b": "the live release may write what it forbids",
-}
-_INDEX = re.compile(
-    r"\bCREATE\s+INDEX\s+(?!CONCURRENTLY)[^;]*?\bON\s+(?:ONLY\s+)?([\w.\"]+)", re.IGNORECASE
-)
-
-
-def judge_sql(sql: str | None, around: Surroundings) -> Ruling:
-    """Judge by the text of the SQL alone, as for RunSQL and operations of other packages."""
-    if sql is None:
-        return _expand("what it runs could not be told beforehand: not looked into")
-    text = _NOISE.sub(" ", sql)
-    for clause in _CLAUSE_END.split(text):
-        for pattern, why in _BREAKS.items():
-            if re.search(pattern, clause, re.IGNORECASE | re.DOTALL):
-                return _contract(why, AFTER)
-    for found in _INDEX.finditer(text):
-        ruling = _indexed(found[1].replace('"', ""), around)
-        if ruling[0] != "expand":
-            return "long lock", ruling[1], "Use CREATE INDEX CONCURRENTLY with atomic = False"
-    return _expand("SQL in which nothing was found that breaks the live release")

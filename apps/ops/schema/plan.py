@@ -15,16 +15,8 @@ from django.db.migrations.migration import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from apps.ops.schema.judge import (
-    KINDS,
-    Judgement,
-    Kind,
-    Surroundings,
-    flatten,
-    has_database_default,
-    judge,
-    options,
-)
+from apps.ops.schema.judge import Judgement, flatten, has_database_default, judge, options
+from apps.ops.schema.rulings import KINDS, Kind, Surroundings
 
 Phase = Literal["before", "after"]
 NOT_SHOWN = "-- not known beforehand"

@@ -11,7 +11,9 @@ from django.db.migrations.state import ProjectState
 from django.db.models.functions import Now
 
 from apps.ops.schema.compat import compatibility
-from apps.ops.schema.judge import Judgement, Surroundings, judge, judge_sql
+from apps.ops.schema.judge import Judgement, judge
+from apps.ops.schema.judge_sql import judge_sql
+from apps.ops.schema.rulings import Surroundings
 
 LARGE = 1000
 BOOK = ops.CreateModel(
