@@ -86,7 +86,7 @@ class Requests:
         keep = set(waiting.filter(uid__in=uids).values_list("uid", flat=True))
         done = [one for one in ended if one.labels[LABEL] not in keep]
         for one in done:
-            self._one_offs.discard(one.name)
+            self._one_offs.remove_ended(one.name)
         answers.prune()
         security_log.prune()
         return len(done)

@@ -104,7 +104,7 @@ class Engine:
         with self._talking() as client:
             client.networks.get(full).connect(container, aliases=[name])
 
-    def discard(self, container: str) -> None:
+    def remove_container(self, container: str) -> None:
         """Remove a container, whatever it does."""
         with self._talking() as client, _gone_already():
             client.containers.get(container).remove(force=True)

@@ -42,5 +42,5 @@ def followers(engine: Engine, name: str, *, image: str | None) -> Followers:
     running = [service for service in found if service.running]
     for service in found:
         if not service.running:
-            engine.discard(service.container)
+            engine.remove_container(service.container)
     return Followers(name, running, [service for service in running if service.image != image])

@@ -58,7 +58,7 @@ class OneOffs(Engine):
         with self._talking():
             return container.logs(tail=lines).decode(errors="replace")
 
-    def discard(self, name: str) -> None:
+    def remove_ended(self, name: str) -> None:
         """Remove one that has ended; one that runs stays."""
         container = self._by_name(name)
         if container is None:

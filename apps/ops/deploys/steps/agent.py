@@ -71,7 +71,7 @@ def _have_ended(deploy: Deploy, agents: list[Service]) -> bool:
     while left and monotonic() < deadline:
         for agent in deploy.engine.services(SERVICE):
             if agent.container in left and not agent.running:
-                deploy.engine.discard(agent.container)
+                deploy.engine.remove_container(agent.container)
                 left.remove(agent.container)
         sleep(0.1)
     return not left
