@@ -134,7 +134,8 @@ def test_sigterm_lets_what_runs_end_and_takes_nothing_new(rig: Rig, tmp_path: Pa
 
     assert agent.wait(HUNG_SECONDS) == 0
     # Its last word is in the history: the next agent has nothing to say about it.
-    run = JobRun.objects.filter(job=job).earliest("due")
+    # On a busy machine one may be due, and missed, before the agent has begun.
+    run = JobRun.objects.filter(job=job).exclude(status="missed").earliest("due")
     assert (run.status, run.output) == ("succeeded", "finished")
 
 
@@ -149,7 +150,8 @@ def test_a_second_signal_ends_what_runs(rig: Rig, tmp_path: Path) -> None:
     agent.send_signal(signal.SIGTERM)
 
     assert agent.wait(HUNG_SECONDS) == 0
-    run = JobRun.objects.filter(job=job).earliest("due")
+    # On a busy machine one may be due, and missed, before the agent has begun.
+    run = JobRun.objects.filter(job=job).exclude(status="missed").earliest("due")
     assert (run.status, run.exit_code) == ("failed", -signal.SIGTERM)
     assert run.output == "The agent was stopped, and ended it."
 

@@ -6,12 +6,14 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -102,12 +104,19 @@ class Terminal:
             assert monotonic() < deadline, self.shown
             self.shown += os.read(self._keys, 65536).decode(errors="replace")
 
-    def end(self) -> int:
-        try:
-            while data := os.read(self._keys, 65536):
+    def cancel(self) -> int:
+        """Ctrl-C until it ends: a program that is just about to read does not see the first one."""
+        return self.end(press="\x03")
+
+    def end(self, *, press: str = "") -> int:
+        self.type(press)
+        with suppress(OSError):  # The other side is closed.
+            while True:
+                while press and not select.select([self._keys], [], [], 5.0)[0]:
+                    self.type(press)
+                if not (data := os.read(self._keys, 65536)):
+                    break
                 self.shown += data.decode(errors="replace")
-        except OSError:
-            pass  # The other side is closed.
         os.close(self._keys)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
