@@ -4,7 +4,6 @@ engine. Only dockerd is a stand-in: a second one here would take the first one's
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -15,33 +14,14 @@ from xmlrpc.client import ServerProxy
 
 import pytest
 
-import docker
 from apps.ops.health.checks import supervisor as check
 from apps.ops.health.result import Status
+from tests.integration.ops.small_project import BOOT_SECONDS, ROOT, Project
 from tests.servers import HUNG_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
-IMAGE = "python:3.13-slim-trixie"
 SOCKET = Path("/run/changeover/supervisor.sock")
-BOOT_SECONDS = 90
-COMPOSE = """
-x-app: &app
-  image: {image}
-  network_mode: none
-  stop_grace_period: 0s
-  entrypoint: [sleep, infinity]
-  healthcheck: {{test: ["CMD", "true"], interval: 1s}}
-services:
-  caddy:
-    <<: *app
-    volumes: ["edge:/srv/edge"]
-  django-a: {{<<: *app, image: "{project}:blue", pull_policy: never}}
-  django-b: {{<<: *app, image: "{project}:green", pull_policy: never}}
-volumes:
-  edge:
-"""
 # Like dockerd, it takes a live process of its pidfile's number for another dockerd.
 DOCKERD = """#!{python}
 import os, signal, socket, sys
@@ -60,149 +40,11 @@ signal.pause()
 """
 
 
-POINT_TO_GREEN = "mkdir -p /srv/edge/live; touch /srv/edge/live/green"
-BROKEN = (
-    "services:\n  broken: {image: 'nobody/has:this', pull_policy: never, entrypoint: [nothing]}\n"
-)
-
-
-class Project:
-    """A checkout with this directory's files and three small services; only what `deployed` names
-    has an image."""
-
-    def __init__(self, root: Path) -> None:
-        self.directory = root / "site"
-        self.name = f"h-doctor-{secrets.token_hex(4)}"
-        self.client = docker.from_env()
-        shutil.copytree(ROOT / "docker/supervisor", self.directory / "docker/supervisor")
-        self.write(COMPOSE.format(image=IMAGE, project=self.name))
-        (self.directory / ".env").write_text(f"COMPOSE_PROJECT_NAME={self.name}\n")
-
-    def write(self, compose: str) -> None:
-        (self.directory / "compose.yml").write_text(compose)
-
-    def deployed(self, *colors: str) -> None:
-        for color in colors:
-            self.client.images.get(IMAGE).tag(self.name, color)
-
-    def compose(self, *arguments: str) -> None:
-        subprocess.run(
-            ["docker", "compose", *arguments],
-            cwd=self.directory,
-            check=True,
-            capture_output=True,
-            timeout=BOOT_SECONDS,
-        )
-
-    def script(self, **more: str) -> dict[str, Any]:
-        path = os.environ["PATH"]
-        return {
-            "args": [str(self.directory / "docker/supervisor/stack"), "--once"],
-            "env": {"PATH": path, **more},
-        }
-
-    def boot(self, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            **self.script(**more), capture_output=True, text=True, timeout=BOOT_SECONDS, check=False
-        )
-
-    def running(self) -> set[str]:
-        label = f"com.docker.compose.project={self.name}"
-        found = self.client.containers.list(filters={"label": label})
-        return {c.labels["com.docker.compose.service"] for c in found}
-
-    def destroy(self) -> None:
-        label = {"label": f"com.docker.compose.project={self.name}"}
-        for container in self.client.containers.list(all=True, filters=label):
-            container.remove(force=True, v=True)
-        for volume in self.client.volumes.list(filters=label):
-            volume.remove(force=True)
-        for network in self.client.networks.list(filters=label):
-            network.remove()
-        for image in self.client.images.list(name=self.name):
-            for tag in image.tags:
-                if tag.startswith(f"{self.name}:"):
-                    self.client.images.remove(tag)
-        self.client.close()
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path)
     yield made
     made.destroy()
-
-
-# --- stack ----------------------------------------------------------------------------------------
-
-
-def test_a_colour_that_was_never_deployed_is_left_alone(project: Project) -> None:
-    project.deployed("blue")
-    booted = project.boot()
-
-    assert booted.returncode == 0, booted.stdout + booted.stderr
-    assert "django-a is live and healthy" in booted.stdout
-    assert project.running() == {"caddy", "django-a"}
-
-
-def test_who_is_live_is_asked_of_the_edge(project: Project) -> None:
-    project.deployed("blue", "green")
-    project.compose("run", "--rm", "-T", "--entrypoint", "sh", "caddy", "-c", POINT_TO_GREEN)
-    (project.directory / ".env").open("a").write("OPS_KEEP_STANDBY=False\n")
-    booted = project.boot()
-
-    assert booted.returncode == 0, booted.stdout + booted.stderr
-    assert "django-b is live and healthy" in booted.stdout
-    assert project.running() == {"caddy", "django-b"}
-
-
-def test_where_nothing_was_deployed_nothing_is_started(project: Project) -> None:
-    booted = project.boot()
-
-    assert (booted.returncode, booted.stdout) == (0, "stack: nothing was deployed yet\n")
-    assert project.running() == set()
-
-
-def test_a_running_deployment_is_waited_for(project: Project) -> None:
-    project.deployed("blue")
-    container = project.client.containers.run(
-        IMAGE,
-        entrypoint=["sh", "-c", "sleep 60 # manage.py deploy"],
-        detach=True,
-        labels={
-            "com.docker.compose.project": project.name,
-            "com.docker.compose.oneoff": "True",
-            "com.docker.compose.service": "utility",
-        },
-    )
-    with subprocess.Popen(**project.script(), stdout=subprocess.PIPE, text=True) as booting:
-        assert booting.stdout
-        assert booting.stdout.readline() == "stack: a deployment runs: waiting for its end\n"
-        assert project.running() == {"utility"}
-        container.remove(force=True)
-        assert booting.wait(BOOT_SECONDS) == 0
-    assert project.running() == {"caddy", "django-a"}
-
-
-def test_one_service_that_cannot_start_does_not_keep_the_others_down(project: Project) -> None:
-    project.deployed("blue", "green")
-    compose = COMPOSE.format(image=IMAGE, project=project.name)
-    project.write(compose.replace("services:\n", BROKEN))
-    booted = project.boot()
-
-    assert booted.returncode == 0, booted.stdout + booted.stderr
-    assert "broken did not come up" in booted.stdout
-    assert project.running() == {"caddy", "django-a", "django-b"}
-
-
-def test_a_live_colour_that_does_not_get_healthy_is_said(project: Project) -> None:
-    project.deployed("blue")
-    compose = COMPOSE.format(image=IMAGE, project=project.name)
-    project.write(compose.replace('"true"', '"false"'))
-    booted = project.boot(STACK_SECONDS="8")
-
-    assert booted.returncode == 1
-    assert "Next: docker compose logs --tail 50 django-a" in booted.stdout
 
 
 # --- engine ---------------------------------------------------------------------------------------

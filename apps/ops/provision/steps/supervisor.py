@@ -14,7 +14,7 @@ _WAIT = "for i in $(seq 60); do supervisorctl pid >/dev/null 2>&1 && exit; sleep
 
 
 class Supervisor(Step):
-    """Supervisor's programs: they keep Docker up where no systemd does, and the stack at boot."""
+    """Supervisor's programs: they keep Docker up where no systemd does, and the stack with it."""
 
     name = "supervisor"
 
