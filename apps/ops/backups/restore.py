@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain, count
 from pathlib import Path
-from threading import Event, Thread
 from time import monotonic
 
 import psycopg
@@ -20,7 +18,7 @@ from django.conf import settings as django_settings
 from django.db import DatabaseError, connections
 from psycopg import errors, sql
 
-from apps.ops.backups import files, keep, server
+from apps.ops.backups import databases, files, keep, server
 from apps.ops.backups import media as uploads
 from apps.ops.backups.files import BackupFile
 from apps.ops.backups.take import take
@@ -31,8 +29,9 @@ from apps.ops.processes import ProgramFailed, Say, run
 from apps.ops.redact import first_line
 from apps.ops.roles import rights
 
-SWAP_SECONDS = 15.0
-LONGEST_NAME = 63
+# One after the other: triggers are made when all rows are in. Side by side, those of a
+# partitioned table would change the rows of its partitions.
+SECTIONS = ("pre-data", "data", "post-data")
 
 
 @dataclass(kw_only=True)
@@ -151,10 +150,10 @@ def restore(
     if media:
         root = Path(django_settings.MEDIA_ROOT)
         aside = uploads.extract(file, root, stamp=stamp, seconds=settings.backup_seconds, say=say)
-    fresh = _derived(name, "_restoring")
+    fresh = databases.derived(name, "_restoring")
     try:
         with _explained():
-            _create(fresh, name)
+            databases.create(fresh, name)
             _fill(settings, fresh, file.path, say)
             result.missing = _examine(settings, fresh, name if exists else None)
             # The site may do in it what it may now, not what it might when the backup was taken.
@@ -163,12 +162,12 @@ def restore(
             connections.close_all()
             before_swap()
             say(f"{fresh} takes the name {name}")
-            old = _name_for_the_old(name, stamp) if exists else ""
-            _swap(fresh, name, old or None)
+            old = databases.name_for_the_old(name, stamp) if exists else ""
+            databases.swap(fresh, name, old or None)
             result.kept_as = old
     except BaseException:
         with suppress(psycopg.Error):
-            _drop(fresh)
+            databases.drop(fresh)
         if aside:
             aside.drop()
         raise
@@ -201,16 +200,6 @@ def _safety_backup(
         ) from error
 
 
-def _derived(name: str, suffix: str) -> str:
-    return name[: LONGEST_NAME - len(suffix)] + suffix
-
-
-def _name_for_the_old(name: str, stamp: str) -> str:
-    """A name that no database has: two restores can fall into the same second."""
-    names = (_derived(name, f"_before_{stamp}_{nth}") for nth in count(2))
-    return next(n for n in chain([_derived(name, f"_before_{stamp}")], names) if not _exists(n))
-
-
 @contextmanager
 def _explained() -> Iterator[None]:
     try:
@@ -222,48 +211,22 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _create(fresh: str, like: str) -> None:
-    """An empty database with the encoding and the owner of the one it is to replace."""
-    _drop(fresh)
-    with server.connect() as postgres:
-        row = postgres.execute(
-            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_get_userbyid(datdba)"
-            " FROM pg_database WHERE datname = %s",
-            [like],
-        ).fetchone()
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(fresh))
-        if row:
-            encoding, collate, ctype, owner = row
-            statement += sql.SQL(" ENCODING {} LC_COLLATE {} LC_CTYPE {} OWNER {}").format(
-                sql.Literal(encoding),
-                sql.Literal(collate),
-                sql.Literal(ctype),
-                sql.Identifier(owner),
-            )
-        postgres.execute(statement)
-
-
-def _drop(fresh: str) -> None:
-    with server.connect() as postgres:
-        # FORCE: a pg_restore that outlived its killed parent may still be at it.
-        postgres.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(fresh))
-        )
-
-
 def _fill(settings: OpsSettings, fresh: str, dump: Path, say: Say) -> None:
     say(f"pg_restore {dump.name} into {fresh}")
+    deadline = monotonic() + settings.backup_seconds
     try:
-        run(
-            [
-                *("pg_restore", "--exit-on-error", "--no-owner", "--jobs=2"),
-                f"--dbname={server.address(fresh)}",
-                str(dump),
-            ],
-            seconds=settings.backup_seconds,
-            env=server.environment(),
-            say=say,
-        )
+        for section in SECTIONS:
+            run(
+                [
+                    *("pg_restore", "--exit-on-error", "--no-owner", "--jobs=2"),
+                    f"--section={section}",
+                    f"--dbname={server.address(fresh)}",
+                    str(dump),
+                ],
+                seconds=max(deadline - monotonic(), 0),
+                env=server.environment(),
+                say=say,
+            )
     except ProgramFailed as error:
         raise StepFailed(
             "pg_restore could not restore the backup. The database is as it was.",
@@ -300,67 +263,3 @@ def _examine(settings: OpsSettings, fresh: str, old: str | None) -> list[str]:
 def _migrations(database: psycopg.Connection) -> set[str]:
     rows = database.execute("SELECT app || '.' || name FROM django_migrations").fetchall()
     return {str(name) for (name,) in rows}
-
-
-def _swap(fresh: str, name: str, old: str | None) -> None:
-    """Give `fresh` the name, in one transaction; everybody who is connected is disconnected.
-
-    A rename wants nobody connected, and its lock keeps new ones waiting at the door: so it begins
-    first, and those inside are ended while it waits for them.
-    """
-    done = Event()
-    thrower = Thread(target=_end_sessions, args=((fresh, name), done), daemon=True)
-    thrower.start()
-    renames = [(name, old)] if old else []
-    deadline = monotonic() + SWAP_SECONDS
-    try:
-        with server.connect() as postgres:
-            postgres.execute(
-                sql.SQL("SET lock_timeout = {}").format(sql.Literal(int(SWAP_SECONDS * 1000)))
-            )
-            while True:
-                try:
-                    with postgres.transaction():
-                        for before, after in [*renames, (fresh, name)]:
-                            postgres.execute(
-                                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                                    sql.Identifier(before), sql.Identifier(after)
-                                )
-                            )
-                    return
-                except errors.ObjectInUse:
-                    if monotonic() > deadline:
-                        raise
-                except psycopg.OperationalError:
-                    # The connection was lost: perhaps only the answer to the commit was.
-                    if not _exists(fresh):
-                        return
-                    raise
-    finally:
-        done.set()
-        thrower.join()
-
-
-def _exists(database: str) -> bool:
-    with server.connect() as postgres:
-        found = postgres.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
-        return found.fetchone() is not None
-
-
-def _end_sessions(databases: tuple[str, ...], done: Event) -> None:
-    # Of a release from before the roles, too, which only another superuser may end.
-    logins = django_settings.POSTGRES_LOGINS
-    superuser = {"USER": logins.user, "PASSWORD": logins.password}
-    with suppress(psycopg.Error), server.as_role(superuser, beside=True) as postgres:
-        # By number: the names change while this goes on.
-        rows = postgres.execute(
-            "SELECT oid FROM pg_database WHERE datname = ANY(%s)", [list(databases)]
-        ).fetchall()
-        numbers = [row[0] for row in rows]
-        while not done.is_set():
-            postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datid = ANY(%s) AND pid <> pg_backend_pid()",
-                [numbers],
-            )
-            done.wait(0.05)

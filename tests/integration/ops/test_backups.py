@@ -22,6 +22,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
+from apps.ops.backups import databases as naming
 from apps.ops.backups import files, keep, server
 from apps.ops.backups import restore as restoring
 from apps.ops.backups.take import take
@@ -198,6 +199,35 @@ def test_a_restore_that_fails_leaves_the_old_database(ops: OpsSettings) -> None:
     assert (databases(), notes()) == (before, ["first"])
 
 
+def test_what_a_trigger_does_to_new_rows_it_does_not_to_restored_ones(
+    ops: OpsSettings,
+) -> None:
+    # pg_dump makes a partition's rows depend on nothing that its parent has.
+    write(
+        "DROP TABLE IF EXISTS event",
+        "CREATE TABLE event (id int, text text) PARTITION BY RANGE (id)",
+        *(
+            f"CREATE TABLE event_{n} PARTITION OF event FOR VALUES FROM ({n}) TO ({n + 1})"
+            for n in range(20)
+        ),
+        "CREATE OR REPLACE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.text := 'changed'; RETURN NEW; END $$",
+        "INSERT INTO event SELECT n % 20, 'as it was' FROM generate_series(1, 2000) n",
+        "CREATE TRIGGER stamp BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION stamp()",
+        "CREATE TRIGGER stamp BEFORE INSERT ON note FOR EACH ROW EXECUTE FUNCTION stamp()",
+    )
+    try:
+        put_back(ops, backup(ops).name, safety=False)
+        write("INSERT INTO event VALUES (1, 'new')")
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT text, count(*) FROM event GROUP BY text ORDER BY text")
+            assert cursor.fetchall() == [("as it was", 2000), ("changed", 1)]
+        assert notes() == ["first"]
+    finally:
+        write("DROP TABLE event", "DROP FUNCTION stamp CASCADE")
+
+
 def test_a_database_that_is_no_django_project_is_not_put_in_place(ops: OpsSettings) -> None:
     write("ALTER TABLE django_migrations RENAME TO elsewhere")
     try:
@@ -244,7 +274,7 @@ def test_both_renames_happen_or_none(ops: OpsSettings) -> None:
     connection.close()
 
     with pytest.raises(psycopg.errors.InvalidCatalogName):
-        restoring._swap(f"{name}_that_is_not_there", name, f"{name}_before")
+        naming.swap(f"{name}_that_is_not_there", name, f"{name}_before")
 
     assert f"{name}_before" not in databases()
     assert notes() == ["first"]
