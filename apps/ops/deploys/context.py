@@ -49,7 +49,7 @@ class Deploy:
 
     `scratch` is a directory that lives as long as it does. `say` is for a step's output, `note` for
     what of it everybody should read. `uid` names it in the journal and on the
-    containers that it starts.
+    containers that it starts. `resumed`: its process was killed, and another one finishes it.
     """
 
     settings: OpsSettings
@@ -59,6 +59,7 @@ class Deploy:
     ref: str | None
     # Asked for in the admin: nothing that the web could have written decides about it.
     requested: bool = False
+    resumed: bool = False
     engine: Engine
     edge: Edge
     checkout: Checkout

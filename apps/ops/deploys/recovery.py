@@ -93,6 +93,7 @@ def _recover(
             settings=settings,
             uid=story.uid,
             kind=story.kind,
+            resumed=True,
             options=Options(**{k: v for k, v in story.options.items() if k in OPTIONS}),
             ref=story.ref,
             engine=Engine(settings.project),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from time import sleep
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from apps.ops.deploys.context import Deploy, Options
 from apps.ops.deploys.steps import bake as bake_module
 from apps.ops.deploys.steps.bake import Bake
 from apps.ops.edge.probe import Answer
+from apps.ops.edge.probe import ask as probe
 from apps.ops.errors import SwappedBack
 from apps.ops.stack.engine import Engine
 from apps.ops.stack.log_follower import split_lines
@@ -149,6 +151,33 @@ def test_a_release_that_fails_its_visitors_is_moved_back(swapped: Deploy, door: 
     assert moved.value.output == "its last line"
     assert written[0]["live"] is Color.GREEN, "it is written down before it is done"
     assert written[0]["moving_back"] is True
+
+
+def test_after_a_power_cut_nothing_counts_that_nobody_watched(
+    swapped: Deploy, door: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swapped.resumed = True
+    services = swapped.engine.services  # type: ignore[attr-defined]
+    services["django-b"] = replace(services["django-b"], restarts=2)
+    looks = []
+    with ExitStack() as boot:
+        # It starts, and is not up yet; the old colour is.
+        boot.enter_context(visitors(door, "/status/503"))
+
+        def ask(address: str, *args: Any, **how: Any) -> Answer:
+            if address.startswith(ADDRESSES["django-b"]):
+                looks.append(address)
+                if len(looks) < 5:
+                    return Answer(503)
+                boot.close()
+            return probe(address, *args, **how)
+
+        monkeypatch.setattr(bake_module, "ask", ask)
+        with visitors(door, "/status/200"):
+            assert Bake().run(swapped).startswith("good: 0.0 % of ")
+
+    assert swapped.edge.live() is Color.GREEN
+    assert len(door.access_log("/status/503")) > swapped.settings.bake_min_requests
 
 
 def test_without_visitors_the_probes_decide(

@@ -29,7 +29,7 @@ OLD = entries(300, begin=SWAP - 30, end=SWAP)
 
 
 def judge(new: Sequence[Entry], old: Sequence[Entry] = OLD, *, after: float = 10) -> str | None:
-    return worse(old, new, swapped_at=SWAP, now=SWAP + after, limits=LIMITS)
+    return worse(old, new, watched_since=SWAP, now=SWAP + after, limits=LIMITS)
 
 
 def test_a_release_as_good_as_the_one_before_is_not_worse() -> None:

@@ -75,10 +75,14 @@ def outside(entries: Sequence[Entry], spans: Sequence[Span]) -> list[Entry]:
 
 
 def worse(
-    old: Sequence[Entry], new: Sequence[Entry], *, swapped_at: float, now: float, limits: Limits
+    old: Sequence[Entry], new: Sequence[Entry], *, watched_since: float, now: float, limits: Limits
 ) -> str | None:
-    """What is worse, a sentence with the figures; None when nothing is, or too little is known."""
-    return _fails_more(old, new, now, limits) or _slower(old, new, swapped_at, limits)
+    """What is worse, a sentence with the figures; None when nothing is, or too little is known.
+
+    Args:
+        watched_since: the swap, or when it is watched anew: `new` begins then, with cold caches.
+    """
+    return _fails_more(old, new, now, limits) or _slower(old, new, watched_since, limits)
 
 
 def _fails_more(
@@ -107,9 +111,9 @@ def _lasts(errors: Sequence[Entry]) -> bool:
 
 
 def _slower(
-    old: Sequence[Entry], new: Sequence[Entry], swapped_at: float, limits: Limits
+    old: Sequence[Entry], new: Sequence[Entry], watched_since: float, limits: Limits
 ) -> str | None:
-    warm = [e for e in new if e.ended_at - e.seconds >= swapped_at + WARM_UP_SECONDS]
+    warm = [e for e in new if e.ended_at - e.seconds >= watched_since + WARM_UP_SECONDS]
     before, found = Figures.of(old), Figures.of(warm)
     if min(before.requests, found.requests) < MIN_TIMED:
         return None

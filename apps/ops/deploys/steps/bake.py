@@ -15,6 +15,7 @@ from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError, StepFailed, SwappedBack
 from apps.ops.stack.log_follower import LogFollower
+from apps.ops.stack.service import Service
 
 WEB_PORT = 8000
 LOOK_SECONDS = 1.0
@@ -22,6 +23,8 @@ PROBE_INTERVAL_SECONDS = 1.0
 # Short, or a restart of Redis falls between two looks.
 READY_INTERVAL_SECONDS = 0.25
 READY_SECONDS = 3.0
+# After a boot; a release that is not ready by then is watched as it is.
+UP_AGAIN_SECONDS = 120.0
 MIN_BASELINE_SECONDS = 30.0
 WRONG_PROBES = 3
 # Around a moment in which the old colour was not ready: what broke it began before we looked, and
@@ -44,6 +47,8 @@ class Bake(Step):
             return "not watched"
         if deploy.nobody_served:
             return "not watched: Caddy does not answer, so nobody asks"
+        if deploy.resumed:
+            _wait_until_up_again(deploy)
         watched = _Watched(deploy)
         deploy.bake = watched.figures(NOT_FINISHED)
         try:
@@ -85,16 +90,19 @@ class _Watched:
         self._deploy = deploy
         self._begun = monotonic()
         self._swapped_at = deploy.swapped_at.timestamp()
+        # Nobody watched what killed the deployment, a power cut say, and whom it hit.
+        self._since = time() if deploy.resumed else self._swapped_at
+        self._restarts_before = _restarts(deploy) if deploy.resumed else 0
         self._limits = Limits(
             settings.bake_min_requests, settings.bake_error_points, settings.bake_slower_factor
         )
-        since = self._swapped_at - max(settings.bake_seconds, MIN_BASELINE_SECONDS)
-        self._log = LogFollower(settings.project, "caddy", since=since)
+        baseline = self._swapped_at - max(settings.bake_seconds, MIN_BASELINE_SECONDS)
+        self._log = LogFollower(settings.project, "caddy", since=baseline)
         self._old_entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self._probe = front_door(deploy, plan.candidate, plan.commit.sha)
         self._probes = Sampler(self._ask_front_door, every_seconds=PROBE_INTERVAL_SECONDS)
-        self._old_address = ""
+        self._old_service: Service | None = None
         self._old = Sampler(self._ask_old, every_seconds=READY_INTERVAL_SECONDS)
 
     def stop(self) -> None:
@@ -113,7 +121,7 @@ class _Watched:
             or worse(
                 self._old_entries,
                 self._new(),
-                swapped_at=self._swapped_at,
+                watched_since=self._since,
                 now=time(),
                 limits=self._limits,
             )
@@ -146,8 +154,8 @@ class _Watched:
             if not (entry := parse(line)):
                 continue
             if entry.color is self._deploy.plan.candidate:
-                # Earlier ones were previews.
-                if entry.ended_at >= self._swapped_at:
+                # Earlier ones were previews, or before the power cut.
+                if entry.ended_at >= self._since:
                     self._new_entries.append(entry)
             elif entry.ended_at <= self._swapped_at:
                 self._old_entries.append(entry)
@@ -182,8 +190,8 @@ class _Watched:
             return f"The container of {name} is gone."
         if not service.running:
             return f"{name} crashed (exit code {service.exit_code})."
-        if service.restarts:
-            return f"{name} crashed and was restarted {service.restarts} times."
+        if (restarts := service.restarts - self._restarts_before) > 0:
+            return f"{name} crashed and was restarted {restarts} times."
         return None
 
     def _ask_front_door(self) -> Answer | None:
@@ -197,24 +205,43 @@ class _Watched:
         return in_flight(settings.caddy_admin, self._deploy.plan.candidate) is not None
 
     def _ask_old(self) -> Answer | None:
-        if not self._old_address:
+        if self._old_service is None:
             try:
-                service = self._deploy.engine.service(self._deploy.plan.live.service)
+                found = self._deploy.engine.service(self._deploy.plan.live.service)
             except OpsError as error:
                 return Answer(0, reason=error.found)
-            if service is None or not service.running:
+            if found is None or not found.running:
                 return None  # There is none to compare with: `_no_way_back` says so.
-            self._old_address = f"{service.address}:{WEB_PORT}"
-        answer = ask(
-            self._old_address,
-            "/health/ready",
-            host=self._deploy.settings.site_host,
-            seconds=READY_SECONDS,
-        )
+            self._old_service = found
+        answer = _ready(self._deploy, self._old_service)
         if answer.status == 200:
             return None
-        self._old_address = ""  # Its container may have got another one.
+        self._old_service = None  # Its container may have got another address.
         return answer
+
+
+def _wait_until_up_again(deploy: Deploy) -> None:
+    """All of the stack may be starting: that is not how this release answers."""
+    deadline = monotonic() + UP_AGAIN_SECONDS
+    while monotonic() < deadline:
+        with suppress(OpsError):
+            service = deploy.engine.service(deploy.plan.candidate.service)
+            if service and service.running and _ready(deploy, service).status == 200:
+                return
+        sleep(LOOK_SECONDS)
+
+
+def _ready(deploy: Deploy, service: Service) -> Answer:
+    address = f"{service.address}:{WEB_PORT}"
+    host = deploy.settings.site_host
+    return ask(address, "/health/ready", host=host, seconds=READY_SECONDS)
+
+
+def _restarts(deploy: Deploy) -> int:
+    with suppress(OpsError):
+        if service := deploy.engine.service(deploy.plan.candidate.service):
+            return service.restarts
+    return 0
 
 
 def _no_way_back(deploy: Deploy) -> str | None:
