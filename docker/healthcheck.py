@@ -2,6 +2,7 @@
 Django each time would cost more than the site does."""
 
 import os
+import socket
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
@@ -33,6 +34,16 @@ def agent_beats() -> bool:
     return time() - (state / "agent" / "heartbeat").stat().st_mtime < AGENT_SECONDS
 
 
+def hears_the_engine() -> bool:
+    """An engine runs, for it runs this: who does not reach it has the socket of the one before."""
+    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    if kind == "unix":
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.settimeout(SECONDS)
+            engine.connect(path)
+    return True
+
+
 def _command(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
@@ -40,7 +51,11 @@ def _command(process: Path) -> bytes:
         return b""
 
 
-CHECKS = {"worker": workers_run, "utility": agent_beats, "jobs": agent_beats}
+CHECKS = {
+    "worker": workers_run,
+    "utility": lambda: agent_beats() and hears_the_engine(),
+    "jobs": agent_beats,
+}
 
 try:
     healthy = CHECKS.get(os.environ.get("ROLE", ""), web_answers)()

@@ -25,6 +25,7 @@ from django.db import Error, connection, connections
 
 from apps.ops import freezes
 from apps.ops.agent import crontab
+from apps.ops.agent.hearing import DEAF_SECONDS, Hearing, socket_path
 from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
 from apps.ops.agent.jobs_service import JobsService
@@ -62,6 +63,7 @@ class Agent:
         role: `utility` has the socket and runs the ops commands of the crontab, `jobs` runs the
             others; one in no container of the stack runs all of them.
         stop_seconds: how long jobs may go on after SIGTERM.
+        deaf_seconds: after so long without any engine at its socket it ends, to be started anew.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Agent:
         role: str = "",
         command: tuple[str, ...] = ("python", "manage.py"),
         stop_seconds: float = STOP_SECONDS,
+        deaf_seconds: float = DEAF_SECONDS,
     ) -> None:
         self._settings = settings
         self._root = root
@@ -81,6 +84,7 @@ class Agent:
         self._jobs = Jobs(self._runs, cwd=root)
         self._requests = Requests(settings, command=command)
         self._crontab = crontab.path_of(settings, root)
+        self._hearing = Hearing(None if role == JOBS else socket_path(), seconds=deaf_seconds)
         self._read_at: tuple[int, int] | None = None
         self._stop_signals = 0
         self._woken = Event()
@@ -93,7 +97,8 @@ class Agent:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; then what runs is waited for, and ended when it takes too long.
-        A second signal ends it at once."""
+        A second signal ends it at once. It also ends, between two jobs, when Docker's socket is
+        dead: its container is started anew, with the one that is there now."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         # A Postgres that went away without a word must not hold a thread for a quarter of an hour.
@@ -113,6 +118,9 @@ class Agent:
             self._jobs.poll()
             if self._role != JOBS:
                 self._recover()
+            if not self._jobs.busy and self._hearing.is_lost():
+                logger.error("Docker was started anew and cannot be reached from here: ending")
+                break
             self._woken.wait(TURN_SECONDS)
         self._wind_down()
         self._ended.set()

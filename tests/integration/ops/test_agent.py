@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ from django.db import connection
 from pytest_django import Settings
 
 from apps.ops.agent.agent import Agent
+from apps.ops.agent.hearing import Hearing
 from apps.ops.agent.runs import Runs
 from apps.ops.deploys import journal
 from apps.ops.deploys.journal import Journal, new_uid
+from apps.ops.interrupts import handling_signals
 from apps.ops.models import Deployment, JobRun
 from tests.conftest import OpsSettingsFactory
 from tests.integration.ops.conftest import ASKED
@@ -278,9 +281,63 @@ def test_check_of_the_projects_own_crontab_is_content(capsys: pytest.CaptureFixt
     assert all(job["next"] for job in told["jobs"])
 
 
-def test_the_containers_health_check_wants_a_fresh_heartbeat(tmp_path: Path) -> None:
+@pytest.fixture
+def engine_socket(tmp_path: Path) -> Iterator[tuple[Path, socket.socket, Path]]:
+    """Where a container sees the socket that it was given, who listens, and where it lies.
+
+    What a mounted socket is when its name is gone, an open descriptor of it is, too."""
+    path = tmp_path / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(path))
+        engine.listen()
+        given = os.open(path, os.O_PATH)
+        yield Path(f"/proc/{os.getpid()}/fd/{given}"), engine, path
+        os.close(given)
+
+
+def test_a_socket_is_dead_when_it_is_gone_and_nobody_listens(
+    engine_socket: tuple[Path, socket.socket, Path],
+) -> None:
+    given, engine, path = engine_socket
+    hearing = Hearing(given, seconds=0)
+
+    assert not hearing.is_lost()
+    engine.close()
+    assert not hearing.is_lost(), "an engine that is down may come back to it"
+    path.unlink()
+    assert hearing.is_lost()
+    assert not Hearing(given, seconds=60).is_lost(), "it waits a while"
+
+
+def test_an_agent_whose_engine_was_started_anew_ends_to_be_started_anew(
+    engine_socket: tuple[Path, socket.socket, Path],
+    database: PostgresServer,
+    ops_settings: OpsSettingsFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given, engine, path = engine_socket
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{given}")
+    engine.close()
+    path.unlink()
+
+    with handling_signals(lambda *_: None):  # And its own, away again.
+        Agent(ops_settings(), root=ROOT, deaf_seconds=0).run()
+
+    assert "Docker was started anew and cannot be reached" in caplog.text
+
+
+def test_the_containers_health_check_wants_a_fresh_heartbeat_and_the_engine(
+    engine_socket: tuple[Path, socket.socket, Path], tmp_path: Path
+) -> None:
+    given, engine, _ = engine_socket
     heartbeat = tmp_path / "agent" / "heartbeat"
-    environment = {**os.environ, "ROLE": "utility", "OPS_STATE_DIR": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "ROLE": "utility",
+        "OPS_STATE_DIR": str(tmp_path),
+        "DOCKER_HOST": f"unix://{given}",
+    }
 
     def healthy() -> bool:
         argv = [sys.executable, "docker/healthcheck.py"]
@@ -292,4 +349,7 @@ def test_the_containers_health_check_wants_a_fresh_heartbeat(tmp_path: Path) -> 
     heartbeat.touch()
     assert healthy()
     os.utime(heartbeat, (0, 0))
+    assert not healthy()
+    heartbeat.touch()
+    engine.close()
     assert not healthy()

@@ -1,0 +1,60 @@
+"""Whether an engine can still answer at the socket that this container was started with.
+
+A container is given the socket itself, not its name. An engine that is started anew makes another
+one, and a container that outlived the old engine (`live-restore`) never hears of it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from time import monotonic
+
+DEAF_SECONDS = 60.0
+CONNECT_SECONDS = 1.0
+
+
+def socket_path() -> Path | None:
+    """Where Docker's socket is; None where Docker is asked in another way."""
+    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    return Path(path) if kind == "unix" else None
+
+
+class Hearing:
+    """Asked every now and then; it never waits long.
+
+    Args:
+        seconds: so long nobody must have answered.
+    """
+
+    def __init__(self, path: Path | None, *, seconds: float = DEAF_SECONDS) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def is_lost(self) -> bool:
+        """Whether nobody has answered for a while, and nobody ever will."""
+        if self._path is None or not _is_dead(self._path):
+            self._since = None
+            return False
+        now = monotonic()
+        if self._since is None:
+            self._since = now
+        return now - self._since >= self._seconds
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether it was taken out of its directory, and nobody listens. One that is still in there is
+    an engine's that is down, and that may listen to it again."""
+    try:
+        if path.stat().st_nlink:
+            return False
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(CONNECT_SECONDS)
+            asking.connect(str(path))
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
