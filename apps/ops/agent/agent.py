@@ -25,7 +25,7 @@ from django.db import Error, connection, connections
 
 from apps.ops import freezes
 from apps.ops.agent import crontab
-from apps.ops.agent.hearing import DEAF_SECONDS, Hearing, socket_path
+from apps.ops.agent.hearing import DEAF_SECONDS, Hearing
 from apps.ops.agent.history import History, JournalFiles, journal_files
 from apps.ops.agent.jobs import AGENT, Jobs
 from apps.ops.agent.jobs_service import JobsService
@@ -38,6 +38,7 @@ from apps.ops.deploys.lock import held_by
 from apps.ops.edge import follow as edge
 from apps.ops.errors import OpsError
 from apps.ops.source import Checkout
+from apps.ops.stack import engine_socket
 from apps.ops.stack.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ class Agent:
         self._jobs = Jobs(self._runs, cwd=root)
         self._requests = Requests(settings, command=command)
         self._crontab = crontab.path_of(settings, root)
-        self._hearing = Hearing(None if role == JOBS else socket_path(), seconds=deaf_seconds)
+        self._socket = None if role == JOBS else engine_socket.path()
+        self._hearing = Hearing(self._socket, seconds=deaf_seconds)
         self._read_at: tuple[int, int] | None = None
         self._stop_signals = 0
         self._woken = Event()
@@ -132,9 +134,11 @@ class Agent:
         self._woken.set()
 
     def _wind_down(self) -> None:
+        # With an engine that stops, the whole site waits until this has ended.
+        patience = 0.0 if engine_socket.is_silent(self._socket) else self._stop_seconds
         if self._jobs.busy:
-            logger.info("stopping: what runs is waited for, for %g s", self._stop_seconds)
-        deadline = monotonic() + self._stop_seconds
+            logger.info("stopping: what runs is waited for, for %g s", patience)
+        deadline = monotonic() + patience
         while self._jobs.busy:
             self._beat()
             if self._stop_signals > 1 or monotonic() > deadline:

@@ -6,19 +6,12 @@ one, and a container that outlived the old engine (`live-restore`) never hears o
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from time import monotonic
 
+from apps.ops.stack import engine_socket
+
 DEAF_SECONDS = 60.0
-CONNECT_SECONDS = 1.0
-
-
-def socket_path() -> Path | None:
-    """Where Docker's socket is; None where Docker is asked in another way."""
-    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
-    return Path(path) if kind == "unix" else None
 
 
 class Hearing:
@@ -48,13 +41,6 @@ def _is_dead(path: Path) -> bool:
     """Whether it was taken out of its directory, and nobody listens. One that is still in there is
     an engine's that is down, and that may listen to it again."""
     try:
-        if path.stat().st_nlink:
-            return False
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(CONNECT_SECONDS)
-            asking.connect(str(path))
-    except ConnectionRefusedError:
-        return True
+        return path.stat().st_nlink == 0 and engine_socket.is_silent(path)
     except OSError:
         return False
-    return False

@@ -16,11 +16,12 @@ from apps.ops import freezes
 from apps.ops.backups.server import owner_alias
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys import history, journal, pipeline, recovery, requests
+from apps.ops.deploys.cancellation import AGAIN
 from apps.ops.deploys.context import Deploy, Options
 from apps.ops.deploys.events import Listener, Outcome
 from apps.ops.deploys.lock import deploy_lock
 from apps.ops.deploys.recorder import Recorder
-from apps.ops.deploys.runner import AGAIN, Runner
+from apps.ops.deploys.runner import Runner
 from apps.ops.deploys.story import Story
 from apps.ops.edge.files import Edge
 from apps.ops.errors import Busy, Cancelled, Frozen, OpsError, StepFailed

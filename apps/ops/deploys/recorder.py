@@ -120,6 +120,12 @@ class Recorder(Listener):
     def warned(self, warning: str) -> None:
         self._tell("warned", warning=warning)
 
+    def left(self, warning: str) -> None:
+        """The same, and nothing more: in the journal only, for there is no time for Postgres."""
+        with suppress(OSError):
+            self._append(journal.record("warned", warning=warning))
+        self._journal.close()
+
     def ended(self, outcome: Outcome) -> None:
         error = outcome.error
         self._tell(

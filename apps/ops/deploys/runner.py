@@ -4,14 +4,14 @@ them after it; and does the same for a deployment whose process was killed."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic, sleep
-from types import FrameType
 
 from django.db import connection
 
 from apps.ops import interrupts
+from apps.ops.deploys.cancellation import Cancellation, EngineStopped
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Everybody, Listener, Outcome, Sturdy
 from apps.ops.deploys.recorder import Recorder
@@ -29,9 +29,9 @@ from apps.ops.redact import LineByLine, Redactor
 from apps.ops.stack.engine import EngineAway
 
 LIVE_WITH_WARNINGS = 6
-AGAIN = "manage.py deploy   # when you like"
 # A restart of the Docker daemon, in which nothing can be taken back.
 UNDO_SECONDS = 30.0
+STOPPED = "Docker was stopped meanwhile."
 
 
 class Runner:
@@ -49,6 +49,7 @@ class Runner:
         self._context = context
         self._steps = steps
         self._recorder = recorder
+        self._cancellation = Cancellation(context)
         self._presenter = Sturdy(presenter)
         self._tell = Everybody(self._recorder, self._presenter)
         self._redactor = redactor or Redactor.from_environment()
@@ -61,9 +62,16 @@ class Runner:
 
     def run(self, ref: str) -> Outcome:
         begun = monotonic()
+        try:
+            return self._run(ref, begun)
+        except EngineStopped:
+            return self._leave(begun)
+
+    def _run(self, ref: str, begun: float) -> Outcome:
         self._tell.started(self._recorder.number, ref)
         error: OpsError | None = None
-        with _cancellable(self._context) as cancellation:
+        cancellation = self._cancellation
+        with interrupts.handling_signals(cancellation):
             begun_steps: list[Step] = []
             try:
                 for position, step in enumerate(self._steps, start=1):
@@ -79,6 +87,20 @@ class Runner:
             # Its own last word must be written, too.
             cancellation.shield()
             return self._end(error, begun)
+
+    def _leave(self, begun: float) -> Outcome:
+        """Let it look as if it had been killed, but for a note in its journal."""
+        self._recorder.left(STOPPED)
+        error = Interrupted(
+            "Docker is being stopped; what was begun is put in order when it is back.",
+            traffic=self._traffic("Traffic was never moved"),
+            next="manage.py recover   # the agent does it by itself",
+        )
+        outcome = self._outcome(error, monotonic() - begun)
+        if self._context.swapped:
+            outcome = replace(outcome, exit_code=LIVE_WITH_WARNINGS)
+        self._presenter.ended(outcome)
+        return outcome
 
     def _end(self, error: OpsError | None, begun: float) -> Outcome:
         outcome = self._outcome(error, monotonic() - begun)
@@ -109,6 +131,7 @@ class Runner:
             self._tell.step_failed(step.name, error, monotonic() - begun)
             if not step.after_swap or isinstance(error, SwappedBack | NobodyServed):
                 raise
+            self._cancellation.leave_if_stopped()
             what_next = f" Next: {error.next}" if error.next else ""
             context.warnings.append(f"{step.name}: {error.found}{what_next}")
         except Exception as error:
@@ -142,7 +165,7 @@ class Runner:
         for step in reversed(begun):
             try:
                 # A second try can find that the first one had come to its end.
-                if _patiently(step, self._context) or self._could_not_undo(step.name):
+                if self._patiently(step) or self._could_not_undo(step.name):
                     self._tell.step_undone(step.name)
             except Exception as error:
                 whole = False
@@ -157,6 +180,17 @@ class Runner:
         self._tell_warnings()
         return whole
 
+    def _patiently(self, step: Step) -> bool:
+        deadline = monotonic() + UNDO_SECONDS
+        while True:
+            try:
+                return step.undo(self._context)
+            except EngineAway:
+                self._cancellation.leave_if_stopped()
+                if monotonic() > deadline:
+                    raise
+                sleep(1.0)
+
     def resume(self, *, finish: bool, by: str) -> Outcome:
         """Undo or finish what a killed process left of a deployment.
 
@@ -165,12 +199,25 @@ class Runner:
         Args:
             finish: whether one that has moved the traffic is finished; otherwise it is only closed.
             by: what found it, for the history.
+
+        Raises:
+            Interrupted: the engine is being stopped; the next one goes on.
         """
-        begun, context, story = monotonic(), self._context, self._recorder.story
+        begun = monotonic()
+        try:
+            return self._resume(begun, finish=finish, by=by)
+        except EngineStopped:
+            outcome = self._leave(begun)
+            assert outcome.error is not None
+            raise outcome.error from None
+
+    def _resume(self, begun: float, *, finish: bool, by: str) -> Outcome:
+        context, story = self._context, self._recorder.story
         self._tell.started(self._recorder.number, story.ref)
         had_ended, killed_in = story.ended, story.running_step
         error: OpsError | None = None
-        with _cancellable(context) as cancellation:
+        cancellation = self._cancellation
+        with interrupts.handling_signals(cancellation):
             cancellation.shield()
             if context.swapped_at and not story.swapped_at:
                 self._tell.swapped(context.swapped_at)
@@ -268,45 +315,3 @@ class Runner:
         release = self._context.plan.live_release if self._context.planned else ""
         serves = f": {live} serves release {release[:12]} as before" if release else ""
         return f"{what}{serves}."
-
-
-class _Cancellation:
-    """Ctrl-C and SIGTERM, until `shield`: from then on they are noted and nothing more."""
-
-    def __init__(self, context: Deploy) -> None:
-        self._context = context
-        self._shielded = False
-        self.noted = 0
-
-    def shield(self) -> None:
-        self._shielded = True
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._shielded or self._context.swapped_at:
-            self.noted = number
-            self._context.say("It is too late to cancel: finishing what was begun.")
-            return
-        self._shielded = True
-        cancelled = interrupts.cancelled(number, next=AGAIN)
-        if not self._context.is_whole:
-            raise cancelled
-        self._context.cancelled = cancelled
-        self._context.say("Cancelling, when Compose has ended what it is in the middle of.")
-
-
-@contextmanager
-def _cancellable(context: Deploy) -> Iterator[_Cancellation]:
-    cancellation = _Cancellation(context)
-    with interrupts.handling_signals(cancellation):
-        yield cancellation
-
-
-def _patiently(step: Step, context: Deploy) -> bool:
-    deadline = monotonic() + UNDO_SECONDS
-    while True:
-        try:
-            return step.undo(context)
-        except EngineAway:
-            if monotonic() > deadline:
-                raise
-            sleep(1.0)

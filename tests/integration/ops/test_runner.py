@@ -6,6 +6,7 @@ import os
 import resource
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -344,6 +345,83 @@ def test_a_signal_between_the_swap_and_its_end_changes_nothing(stage: Stage) -> 
 
     assert outcome.exit_code == 0
     assert stage.done == ["swap", "retire"]
+
+
+@pytest.fixture
+def stopped_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """As a container finds it that an engine stops because it ends itself: nobody answers."""
+    path = tmp_path / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(path))
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        yield engine
+
+
+def away(deploy: Deploy) -> None:
+    deploy.engine.version()
+
+
+@pytest.mark.usefixtures("stopped_engine")
+@pytest.mark.parametrize(
+    ("stage_of", "done", "code", "traffic"),
+    [
+        # The signal, in a step.
+        (
+            lambda stage: stage.step("start", send(signal.SIGTERM)).swap(),
+            ["start"],
+            1,
+            "Traffic was never moved",
+        ),
+        # What a step needed was gone before the signal came.
+        (
+            lambda stage: stage.step("start", away, undo=send(signal.SIGTERM)).swap(),
+            ["start", "undo start"],
+            1,
+            "Traffic was never moved",
+        ),
+        (
+            lambda stage: (
+                stage.step("start")
+                .swap()
+                .step("retire", send(signal.SIGTERM), after_swap=True)
+                .step("prune", after_swap=True)
+            ),
+            ["start", "swap", "retire"],
+            6,
+            "Traffic moved to green",
+        ),
+    ],
+)
+def test_an_engine_that_stops_is_not_waited_for_and_what_was_begun_is_left_for_recovery(
+    stage: Stage, stage_of: Callable[[Stage], Stage], done: list[str], code: int, traffic: str
+) -> None:
+    outcome = stage_of(stage).go()
+
+    assert (stage.done, outcome.exit_code) == (done, code)
+    assert outcome.error is not None
+    assert outcome.error.found.startswith("Docker is being stopped")
+    assert outcome.error.traffic.startswith(traffic)
+    [left] = recovery.left_behind(stage.deploy.settings)
+    assert left.warnings == ["Docker was stopped meanwhile."]
+    assert stage.row.status == "running"
+
+
+def test_an_engine_whose_socket_systemd_keeps_stops_as_well(
+    stage: Stage, stopped_engine: socket.socket
+) -> None:
+    stopped_engine.listen()
+
+    stage.step("start", send(signal.SIGTERM)).swap().go()
+
+    assert stage.done == ["start"]
+
+
+@pytest.mark.usefixtures("stopped_engine")
+def test_ctrl_c_undoes_whatever_the_engine_does(stage: Stage) -> None:
+    outcome = stage.step("start", send(signal.SIGINT)).swap().go()
+
+    assert stage.done == ["start", "undo start"]
+    assert outcome.exit_code == 130
 
 
 def test_impatience_does_not_interrupt_the_undoing(stage: Stage) -> None:
