@@ -117,7 +117,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", default="redis://redis:6379/0")
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        # Django's, which leaves a Redis that hangs alone for a while.
+        "BACKEND": "apps.ops.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": env.str("COMPOSE_PROJECT_NAME", default="changeover"),
         "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
@@ -126,7 +127,8 @@ CACHES = {
 if beside_the_socket.is_here():
     # What is in there are pickles that the web can write.
     CACHES["default"]["OPTIONS"]["serializer"] = "apps.ops.beside_the_socket.NoPickles"
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+# Django's cached_db, which goes on without its cache.
+SESSION_ENGINE = "apps.ops.sessions"
 
 Q_CLUSTER = {
     "name": "site",

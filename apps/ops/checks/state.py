@@ -100,14 +100,14 @@ def sessions(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         yield checks.Error(
             f"SESSION_ENGINE is {engine}, which keeps sessions inside one container: the swap "
             "would sign everybody out.",
-            hint=f'Set SESSION_ENGINE = "{SESSIONS}.cached_db".',
+            hint='Set SESSION_ENGINE = "apps.ops.sessions".',
             id="ops.E036",
         )
     elif in_cache:
         yield checks.Warning(
             f"SESSION_ENGINE is {engine}: the cache forgets when it is full or restarted, and "
             "signs people out.",
-            hint=f'Set SESSION_ENGINE = "{SESSIONS}.cached_db".',
+            hint='Set SESSION_ENGINE = "apps.ops.sessions".',
             id="ops.W007",
         )
 
@@ -117,7 +117,7 @@ def caches(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         yield checks.Warning(
             f'CACHES["{alias}"] is {backend}: every container has its own, so what one colour '
             "changes or deletes stays in the other.",
-            hint="Use django.core.cache.backends.redis.RedisCache.",
+            hint="Use apps.ops.cache.RedisCache.",
             id="ops.W006",
         )
 

@@ -135,7 +135,9 @@ def look_at_redis(
             with redis.Redis(port=own_redis.port) as client:
                 for name, value in config.items():
                     client.config_set(name.replace("_", "-"), value)
-        settings.CACHES = {"default": {"BACKEND": cache.BACKEND, "LOCATION": location}}
+        settings.CACHES = {
+            "default": {"BACKEND": "apps.ops.cache.RedisCache", "LOCATION": location}
+        }
         return cache.look(ops_settings())
 
     return look

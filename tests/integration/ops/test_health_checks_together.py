@@ -16,7 +16,7 @@ from django.db import connections
 
 from apps.ops.conf import OpsSettings
 from apps.ops.health import runner
-from apps.ops.health.checks import ALL, cache, certificate
+from apps.ops.health.checks import ALL, certificate
 from apps.ops.health.result import Result, Status
 from tests.conftest import Git, OpsSettingsFactory
 from tests.servers import HUNG_SECONDS, PostgresServer, RedisServer, free_port
@@ -55,7 +55,9 @@ def site(
     settings: Any,
 ) -> Iterator[Callable[..., OpsSettings]]:
     """A site whose Caddy, Docker and supervisor are at the addresses that a test gives."""
-    settings.CACHES = {"default": {"BACKEND": cache.BACKEND, "LOCATION": own_redis.url}}
+    settings.CACHES = {
+        "default": {"BACKEND": "apps.ops.cache.RedisCache", "LOCATION": own_redis.url}
+    }
     settings.SITE_SCHEME = "https"
     (tmp_path / "crontab").write_text("0 3 * * * manage.py backup_db\n")
 
@@ -163,7 +165,7 @@ def test_while_everything_answers_nonsense_nothing_of_it_is_good(
         answering(socketserver.ThreadingUnixStreamServer, str(path), answer),
     ):
         url = f"redis://127.0.0.1:{address[1]}/0"
-        settings.CACHES = {"default": {"BACKEND": cache.BACKEND, "LOCATION": url}}
+        settings.CACHES = {"default": {"BACKEND": "apps.ops.cache.RedisCache", "LOCATION": url}}
         # Undone here: before the database's own settings come back.
         with pytest.MonkeyPatch.context() as patched:
             patched.setitem(connections.settings["default"], "PORT", str(address[1]))

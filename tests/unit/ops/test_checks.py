@@ -343,7 +343,7 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
             "SESSION_ENGINE is django.contrib.sessions.backends.file, which keeps sessions inside "
             "one container: the swap would sign everybody out."
         ),
-        'Set SESSION_ENGINE = "django.contrib.sessions.backends.cached_db".',
+        'Set SESSION_ENGINE = "apps.ops.sessions".',
     ),
     (
         "ops.E037",
@@ -432,7 +432,7 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
             f'CACHES["default"] is {LOCMEM}: every container has its own, so what one colour '
             "changes or deletes stays in the other."
         ),
-        "Use django.core.cache.backends.redis.RedisCache.",
+        "Use apps.ops.cache.RedisCache.",
     ),
     (
         "ops.W007",
@@ -441,7 +441,7 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
             "SESSION_ENGINE is django.contrib.sessions.backends.cache: the cache forgets when it "
             "is full or restarted, and signs people out."
         ),
-        'Set SESSION_ENGINE = "django.contrib.sessions.backends.cached_db".',
+        'Set SESSION_ENGINE = "apps.ops.sessions".',
     ),
     (
         "ops.W008",

@@ -6,6 +6,8 @@ from typing import Any
 
 import redis
 from django.conf import settings as django
+from django.core.cache.backends.redis import RedisCache
+from django.utils.module_loading import import_string
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -14,13 +16,12 @@ from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, Result, bad, good
 from apps.ops.redact import first_line
 
-BACKEND = "django.core.cache.backends.redis.RedisCache"
 RECREATE = "docker compose up --detach --no-deps --force-recreate redis"
 
 
 def look(settings: OpsSettings) -> Result:
     used_as: dict[str, Any] = django.CACHES["default"]
-    if used_as["BACKEND"] != BACKEND:
+    if not issubclass(import_string(used_as["BACKEND"]), RedisCache):
         return good(f"Redis is not used: the cache is {used_as['BACKEND']}.")
     try:
         info = _info(_first(used_as["LOCATION"]))
