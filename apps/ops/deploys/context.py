@@ -28,6 +28,7 @@ class Options:
     the swap, or reversed for a rollback. `allow_contract`: apply them in spite of the live release.
     `allow_incompatible`: roll back to code that does not run on today's schema. `override`: deploy
     although it is frozen. `refresh`: build anew on the newest base images, from no cache.
+    `adopt_checkout`: although what runs was deployed from another directory.
     """
 
     bake: bool = True
@@ -36,6 +37,7 @@ class Options:
     allow_incompatible: bool = False
     override: bool = False
     refresh: bool = False
+    adopt_checkout: bool = False
 
 
 READY_PATH, LIVE_PATH = "/health/ready", "/health/live"

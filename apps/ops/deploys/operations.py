@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from apps.ops import freezes
 from apps.ops.backups.server import owner_alias
 from apps.ops.conf import OpsSettings
-from apps.ops.deploys import history, journal, pipeline, recovery, requests
+from apps.ops.deploys import history, journal, one_checkout, pipeline, recovery, requests
 from apps.ops.deploys.cancellation import AGAIN
 from apps.ops.deploys.context import Deploy, Options
 from apps.ops.deploys.events import Listener, Outcome
@@ -84,6 +84,7 @@ def recover(*, settings: OpsSettings, presenter: Listener) -> list[tuple[Story, 
     """Undo or finish what killed deployments left, and bring the history up to date.
 
     Raises:
+        Refused: what runs was deployed from another checkout.
         OpsError: somebody deploys, something could not be taken back, or it was cancelled between
             two deployments.
     """
@@ -92,6 +93,7 @@ def recover(*, settings: OpsSettings, presenter: Listener) -> list[tuple[Story, 
         cancellable(next="manage.py recover   # goes on"),
         deploy_lock(settings.state_dir, holder=f"{who.by} recovers", what="recovery"),
     ):
+        one_checkout.require_it(settings, Engine(settings.project))
         done = recovery.recover(settings, by="recover", presenter=lambda: presenter)
         recovery.bring_history_up_to_date(settings)
     return done
@@ -143,6 +145,7 @@ def _carry_out(
                 say=lambda line: None,
                 scratch=scratch,
             )
+            one_checkout.require_it(settings, context.engine, adopt=options.adopt_checkout)
             _put_in_order(context)
             override = ""
             if kind == "deploy":

@@ -90,6 +90,15 @@ class Engine:
         container = self._container(name)
         return None if container is None else container.attrs
 
+    def made_in(self) -> str | None:
+        """The project's directory, as Compose saw it when a deployment last made a container."""
+        services = ("django-a", "django-b", "django-q")
+        found = [container for name in services for container in self._containers(name)]
+        newest = max(found, key=lambda c: str(c.attrs["Created"]), default=None)
+        if newest is None:
+            return None
+        return str(newest.labels.get("com.docker.compose.project.working_dir", ""))
+
     def user(self, name: str) -> str | None:
         """Whom a service's container runs as, "" for its image's user; None without a container."""
         container = self._container(name)

@@ -21,8 +21,8 @@ exit codes:
   2    usage
   3    failed after the swap and rolled back by itself
   4    another deployment holds the lock, or deployments are frozen
-  5    refused by a gate: unknown ref, dirty checkout, missing variable, failed check, no room,
-       a migration that breaks the live release
+  5    refused by a gate: unknown ref, dirty or another checkout, missing variable, failed check,
+       no room, a migration that breaks the live release
   6    live, with warnings
   130  cancelled before the swap; undone
 """
@@ -74,6 +74,11 @@ class Command(CommandWithExitCodes):
             help="Build anew on the newest base images and packages, also what was built before, "
             "and say which packages changed.",
         )
+        parser.add_argument(
+            "--adopt-checkout",
+            action="store_true",
+            help="Let this checkout take the place of the one that the site was deployed from.",
+        )
         parser.add_argument("--request", metavar="UID", help=argparse.SUPPRESS)  # The agent's.
         add_format(parser)
 
@@ -87,6 +92,7 @@ class Command(CommandWithExitCodes):
             allow_contract=options["allow_contract"],
             override=options["override"],
             refresh=options["refresh"],
+            adopt_checkout=options["adopt_checkout"],
         )
         outcome = deploy(
             ref,

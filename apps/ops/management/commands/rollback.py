@@ -19,7 +19,8 @@ exit codes:
   2    usage
   3    failed after the swap and moved back by itself
   4    another deployment holds the lock
-  5    refused: no such release, no stable one, or its code does not run on today's schema
+  5    refused: no such release, no stable one, its code does not run on today's schema, or
+       this is another checkout
   6    live, with warnings
   130  cancelled before the swap; undone
 """
@@ -47,6 +48,11 @@ class Command(CommandWithExitCodes):
             action="store_true",
             help="Behind the maintenance page, and reverse the migrations that it cannot run with.",
         )
+        parser.add_argument(
+            "--adopt-checkout",
+            action="store_true",
+            help="Let this checkout take the place of the one that the site was deployed from.",
+        )
         parser.add_argument("--request", metavar="UID", help=argparse.SUPPRESS)  # The agent's.
         add_format(parser)
 
@@ -58,6 +64,7 @@ class Command(CommandWithExitCodes):
             options=Options(
                 maintenance=options["maintenance"],
                 allow_incompatible=options["allow_incompatible"],
+                adopt_checkout=options["adopt_checkout"],
             ),
             request=options["request"],
         )
