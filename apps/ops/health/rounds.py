@@ -6,7 +6,7 @@ Each works without the other: Postgres may be what is down.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 
@@ -16,7 +16,7 @@ from apps.ops.health import state
 from apps.ops.health.notify.channels import Channel, NotTold, channels, ping
 from apps.ops.health.notify.news import Message, News, news_for
 from apps.ops.health.record import project
-from apps.ops.health.result import Status
+from apps.ops.health.result import Result, Status
 from apps.ops.health.runner import Finding
 from apps.ops.health.state import Known
 from apps.ops.redact import first_line
@@ -24,6 +24,7 @@ from apps.ops.redact import first_line
 LOCK = "health-told.lock"
 # Longer than a mail server gets (EMAIL_TIMEOUT): a message that was taken must not be sent again.
 NOTIFY_SECONDS = 20.0
+BUSY = timedelta(minutes=10)
 NOT_REMEMBERED = "Nothing can be remembered (see the state volume): it is told in every round."
 
 
@@ -40,13 +41,23 @@ def remember(findings: Sequence[Finding], settings: OpsSettings, *, whole: bool)
     keys = {channel.key for channel in channels(settings)}
     with state.changing(settings.state_dir) as known:
         for finding in findings:
-            known.setdefault(finding.name, Known.new(now)).see(finding.result, now)
+            check = known.setdefault(finding.name, Known.new(now))
+            check.see(_as_it_counts(finding, check, now), now)
         if whole:
             there = {finding.name for finding in findings}
             for name in [n for n in known if n not in there and not known[n].pending]:
                 del known[name]
         for check in known.values():
             check.told = {key: status for key, status in check.told.items() if key in keys}
+
+
+def _as_it_counts(finding: Finding, check: Known, now: datetime) -> Result:
+    """A machine that is busy for long serves nobody well: then what was held back counts."""
+    if finding.held_back and (
+        check.status == Status.BAD or (check.status == Status.UNKNOWN and now - check.since >= BUSY)
+    ):
+        return finding.held_back
+    return finding.result
 
 
 def pass_on(

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
 from apps.ops.conf import OpsSettings
 from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
+from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, HealthCheck, Result, Status, unknown
+from apps.ops.health.starving import Starvation
 from apps.ops.redact import Redactor
 
 MAX_TEXT = 300
+# What took almost as long as a check may wait for an answer.
+TIME_OUT_SECONDS = 0.9 * SECONDS
 DOCTOR = "manage.py doctor"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, and in how many seconds."""
+    """What a check found, and in how many seconds.
+
+    `held_back` is what it found bad in vain: on a machine as busy as this one it says nothing yet.
+    """
 
     name: str
     result: Result
     seconds: float
+    held_back: Result | None = None
 
 
-def run(checks: Sequence[HealthCheck], settings: OpsSettings) -> list[Finding]:
+def run(
+    checks: Sequence[HealthCheck],
+    settings: OpsSettings,
+    *,
+    starvation: Callable[[], Starvation] = Starvation,
+) -> list[Finding]:
     """What each check finds, in their order, after `settings.health_seconds` at the latest.
 
     Never raises: what a check raises counts as not measured, and so does an answer that is no
@@ -35,6 +48,7 @@ def run(checks: Sequence[HealthCheck], settings: OpsSettings) -> list[Finding]:
     """
     begun = monotonic()
     deadline = begun + settings.health_seconds
+    starved = starvation()
     answers = side_by_side(
         [partial(_look, check, settings) for check in checks], until=[deadline] * len(checks)
     )
@@ -48,7 +62,18 @@ def run(checks: Sequence[HealthCheck], settings: OpsSettings) -> list[Finding]:
         else:
             result, seconds = answer
         findings.append(Finding(check.name, _tidy(result, redactor), seconds))
-    return findings
+    return [_held_back(f) for f in findings] if starved.is_felt() else findings
+
+
+def _held_back(finding: Finding) -> Finding:
+    """A time-out on a busy machine is no answer."""
+    if finding.result.status != Status.BAD or finding.seconds < TIME_OUT_SECONDS:
+        return finding
+    result = unknown(
+        one_line(f"The machine is busy, so this says little: {finding.result.summary}"),
+        next=finding.result.next,
+    )
+    return replace(finding, result=result, held_back=finding.result)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -19,8 +19,9 @@ from docker.models.containers import Container
 import docker
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
+from apps.ops.deploys.lock import deploy_lock
 from apps.ops.edge.files import Edge
-from apps.ops.health.checks import engine, services, standby
+from apps.ops.health.checks import ALL, engine, services, standby
 from apps.ops.health.result import Status
 from apps.ops.stack.engine import Engine
 from tests.conftest import OpsSettingsFactory
@@ -100,6 +101,18 @@ def test_a_service_that_ended_is_bad_and_says_how(stack: OpsSettings, start: Sta
     start("redis", "exit 3").wait(timeout=30)
 
     assert "(exited, exit code 3)" in services.look(stack, "redis").summary
+
+
+def test_what_a_running_deployment_recreates_is_no_incident(stack: OpsSettings) -> None:
+    by_name = {check.name: check for check in ALL}
+    stack.state_dir.mkdir(exist_ok=True)
+    with deploy_lock(stack.state_dir, holder="ada deploys main"):
+        worker, live = (by_name[f"service-{n}"].look(stack) for n in ("django-q", "django-a"))
+
+    assert worker.status is Status.UNKNOWN
+    assert worker.summary == "A deployment runs, and may be at it: django-q is not there."
+    assert live.status is Status.BAD, "what is live is never recreated"
+    assert by_name["service-django-q"].look(stack).status is Status.BAD
 
 
 def test_an_unhealthy_service_is_bad(stack: OpsSettings, start: Start) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,9 +17,11 @@ import pytest
 from apps.ops.conf import OpsSettings
 from apps.ops.deadlines import side_by_side
 from apps.ops.errors import OpsError
-from apps.ops.health import registry
+from apps.ops.health import registry, rounds, runner
 from apps.ops.health.result import HealthCheck, Result, Status, bad, good, unknown
 from apps.ops.health.runner import MAX_TEXT, Finding, exit_code, run
+from apps.ops.health.starving import Starvation
+from apps.ops.health.state import Known
 from apps.ops.presenters.health import finding_lines, findings_as_json
 
 if TYPE_CHECKING:
@@ -69,6 +73,81 @@ def test_a_check_that_hangs_is_left_alone_at_its_deadline(
     assert findings[0].result.summary == "It did not answer within 0.2 s."
     assert findings[0].result.next == "docker compose restart it"
     assert findings[0].seconds >= 0.2 > findings[1].seconds
+
+
+@pytest.mark.parametrize(
+    ("felt", "statuses"), [(True, ["unknown", "bad"]), (False, ["bad", "bad"])]
+)
+def test_what_did_not_answer_in_time_is_not_bad_on_a_busy_machine(
+    ops_settings: OpsSettingsFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    felt: bool,
+    statuses: list[str],
+) -> None:
+    monkeypatch.setattr(runner, "TIME_OUT_SECONDS", 0.1)
+
+    class Felt(Starvation):
+        def is_felt(self) -> bool:
+            return felt
+
+    never = threading.Event()
+
+    def hangs(settings: OpsSettings) -> Result:
+        never.wait(HUNG_SECONDS)
+        return good("It spoke.")
+
+    def refuses(settings: OpsSettings) -> Result:
+        return bad("Refused.", next="mend it")
+
+    settings = ops_settings(health_seconds=0.2)
+    checks = [check(hangs, hung=Status.BAD), check(refuses)]
+    findings = run(checks, settings, starvation=Felt)
+    never.set()
+
+    assert [f.result.status for f in findings] == statuses
+    # What stays like that for long counts.
+    known = Known.new(datetime.now(UTC) - rounds.BUSY)
+    known.see(unknown("Busy."), known.since)
+    counts = rounds._as_it_counts(findings[0], known, datetime.now(UTC))
+    assert counts.status is Status.BAD
+    fresh = Known.new(datetime.now(UTC))
+    counts = rounds._as_it_counts(findings[0], fresh, datetime.now(UTC))
+    assert counts.status == statuses[0]
+
+
+@pytest.mark.parametrize(("others", "felt"), [(0, False), (3, True)])
+def test_a_process_that_waits_for_the_processor_knows(others: int, felt: bool) -> None:
+    program = """
+import os, signal, sys
+from time import process_time, sleep
+from apps.ops.health.starving import Starvation
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+others = int(sys.argv[1])
+for _ in range(others):
+    if not os.fork():
+        while True: pass
+starvation = Starvation()
+try:
+    if others:
+        begun = process_time()
+        while process_time() < begun + 0.6: pass
+    else:
+        sleep(0.1)
+    print(starvation.is_felt())
+finally:
+    sys.stdout.flush()
+    os.killpg(0, signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(others)],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=HUNG_SECONDS,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.stdout == f"{felt}\n", done.stderr
 
 
 def test_checks_run_at_the_same_time(ops_settings: OpsSettingsFactory) -> None:

@@ -26,6 +26,7 @@ from apps.ops.health.checks import (
     supervisor,
     workers,
 )
+from apps.ops.health.checks.deploying import unless_deploying
 from apps.ops.health.result import HealthCheck, Status
 
 # BAD where the thing itself is asked: one that is hung serves nobody.
@@ -39,17 +40,19 @@ ALL: tuple[HealthCheck, ...] = (
         HealthCheck(f"service-{color.service}", partial(services.look_at_color, color=color))
         for color in Color
     ),
-    HealthCheck("service-django-q", partial(services.look, name="django-q")),
-    HealthCheck("service-utility", partial(services.look_at_agent, name="utility")),
-    HealthCheck("service-jobs", partial(services.look, name="jobs")),
+    HealthCheck("service-django-q", unless_deploying(partial(services.look, name="django-q"))),
+    HealthCheck(
+        "service-utility", unless_deploying(partial(services.look_at_agent, name="utility"))
+    ),
+    HealthCheck("service-jobs", unless_deploying(partial(services.look, name="jobs"))),
     HealthCheck("front-door", front_door.look, Status.BAD, "docker compose logs --tail 50 caddy"),
     HealthCheck("edge", edge.look),
     HealthCheck("drift", drift.look),
-    HealthCheck("standby", standby.look),
+    HealthCheck("standby", unless_deploying(standby.look)),
     HealthCheck("postgres", database.look, Status.BAD, "docker compose ps --all postgres"),
     HealthCheck("roles", roles.look, next="docker compose ps --all postgres"),
     HealthCheck("redis", cache.look, Status.BAD, "docker compose ps --all redis"),
-    HealthCheck("workers", workers.look),
+    HealthCheck("workers", unless_deploying(workers.look)),
     HealthCheck("disk", disk.look, Status.BAD, "df -h   # on the server; a volume hangs"),
     HealthCheck("memory", memory.look),
     HealthCheck("certificate", certificate.look, Status.BAD, "docker compose ps --all caddy"),

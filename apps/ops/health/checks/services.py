@@ -8,6 +8,7 @@ from time import time
 from apps.ops.colors import Color
 from apps.ops.conf import OpsSettings
 from apps.ops.edge.files import Edge
+from apps.ops.health.checks.deploying import unless_deploying
 from apps.ops.health.checks.limits import SECONDS
 from apps.ops.health.result import Figure, Result, bad, good, unknown
 from apps.ops.stack.engine import Engine, EngineAway
@@ -42,7 +43,7 @@ def look_at_color(settings: OpsSettings, color: Color) -> Result:
         return good(f"{shown} is not there.")
     if service.status in ("exited", "created"):
         return good(f"{shown} is stopped.", status=service.status)
-    return _running(service, color.service, shown)
+    return unless_deploying(lambda _: _running(service, color.service, shown))(settings)
 
 
 def look_at_agent(settings: OpsSettings, name: str) -> Result:
