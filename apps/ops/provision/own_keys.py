@@ -9,8 +9,9 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from apps.ops.remote.keys import AgentCertificate, plain, public_blob
 from apps.ops.remote.login import agent_keys
-from apps.ops.remote.ssh_config import Host
+from apps.ops.remote.ssh_host import Host
 
 # A line that begins otherwise has conditions ("command=…") that were meant for its own place.
 _PLAIN = re.compile(r"((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ \S+)(?: .*)?")
@@ -28,7 +29,12 @@ def own_keys(host: Host) -> Mapping[str, str]:
     for path in host.identities:
         if path.is_file() and (key := _public(path)):
             found.setdefault(key, str(path))
-    for held in [] if host.only_identities else agent_keys(host):
+    named = {public_blob(path) for path in host.identities}
+    for held in agent_keys(host):
+        if isinstance(held, AgentCertificate) or (
+            host.only_identities and plain(held) not in named
+        ):
+            continue
         found.setdefault(
             f"{held.get_name()} {held.get_base64()}", f"{held.comment or held.fingerprint} (agent)"
         )

@@ -13,8 +13,8 @@ from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
 
 from apps.ops.remote.asking import Ask, Say
 from apps.ops.remote.failures import HostKeyRefused
+from apps.ops.remote.ssh_host import Host
 
-SYSTEM_FILES = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 WHERE_IT_STANDS = "ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
 
 
@@ -59,18 +59,15 @@ def preferred_types(known: Sequence[Known], offered: Sequence[str]) -> list[str]
     return sorted(offered, key=lambda kind: kind not in kinds)
 
 
-def verify(
-    name: str, key: paramiko.PKey, known: Sequence[Known], *, add_to: Path, ask: Ask, say: Say
-) -> None:
-    """Accept a key that is on record; ask about a host that has none, and record the answer.
-
-    Args:
-        name: the host's as known_hosts has it: `host`, or `[host]:port`.
-        add_to: the file that an accepted key is added to.
+def verify(host: Host, key: paramiko.PKey, known: Sequence[Known], *, ask: Ask, say: Say) -> None:
+    """Accept a key that is on record; ask about a host that has none, and record the answer in
+    the first of its known_hosts.
 
     Raises:
         HostKeyRefused: it is another one than on record, it is revoked, or it was not accepted.
     """
+    name = host.key_name
+    add_to = next(iter(host.known_hosts), None)
     same = [one for one in known if one.key == key]
     if revoked := next((one for one in same if one.revoked), None):
         raise HostKeyRefused(
@@ -82,17 +79,26 @@ def verify(
         return
     if changed := [one for one in known if not one.revoked]:
         raise _changed(name, key, changed)
+    if host.unknown_keys == "yes":
+        raise HostKeyRefused(
+            f"The host key of {name} ({_kind(key)} {key.fingerprint}) is unknown, and "
+            "StrictHostKeyChecking is yes. Nothing was sent.",
+            next=f"ssh-keyscan -H … >> {add_to}   # once you have compared the fingerprint",
+        )
     say(
         f"{name} is not known here yet. Its {_kind(key)} host key has the fingerprint\n"
         f"  {key.fingerprint}\n"
         f"On the server, {WHERE_IT_STANDS.format(kind=_kind(key))} prints the right one."
     )
-    if not ask.yes("Is it the same?"):
+    if host.unknown_keys != "accept-new" and not ask.yes("Is it the same?"):
         raise HostKeyRefused(
             f"The host key of {name} is unknown and was not accepted. Nothing was sent.",
             next=f"ssh-keyscan -H … >> {add_to}, or answer the question in a terminal, once you "
             "have compared the fingerprint.",
         )
+    if add_to is None:
+        say("Recorded nowhere: UserKnownHostsFile is none.")
+        return
     _add(name, key, add_to)
     say(f"Recorded in {add_to}.")
 

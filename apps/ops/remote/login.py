@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
 import paramiko
-from paramiko.pkey import UnknownKeyType
 
 from apps.ops.deadlines import within
 from apps.ops.remote.asking import Ask
 from apps.ops.remote.failures import LinkLost, LoginRefused
-from apps.ops.remote.ssh_config import Host
+from apps.ops.remote.keys import (
+    TRIES,
+    AgentAt,
+    AgentCertificate,
+    certificates,
+    held_by,
+    is_accepted,
+    load,
+    plain,
+    public_blob,
+)
+from apps.ops.remote.ssh_host import Host
 
 LOGIN_SECONDS = 30.0
 AGENT_SECONDS = 5.0
 # OpenSSH's LoginGraceTime: longer than that the server does not wait for somebody who types.
 TYPING_SECONDS = 120.0
-TRIES = 3
 
 
 def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) -> None:
@@ -32,10 +39,11 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
     """
     tried: list[str] = []
     offered, typed = 0, False
+    asked: Sequence[str] = ()
     transport.auth_timeout = LOGIN_SECONDS
     try:
-        allowed = _allowed(transport, user)
-        if "publickey" in allowed:
+        allowed = asked = _allowed(transport, user)
+        if "publickey" in host.methods & set(allowed):
             for label, key in _keys(host, ask, tried):
                 tried.append(label)
                 offered += 1
@@ -63,6 +71,12 @@ def log_in(transport: paramiko.Transport, host: Host, user: str, *, ask: Ask) ->
             output=_listed(tried),
             next=_next(host, user),
         )
+    if asked and not host.methods & set(asked):
+        raise LoginRefused(
+            f"{host.address} lets in {user} by {', '.join(asked)} only, and the configuration of "
+            f"this machine leaves {', '.join(sorted(host.methods))}.",
+            next=f"ssh -G {host.address} | grep -i authentication",
+        )
     raise LoginRefused(
         f"{host.address} refuses the login as {user}: "
         + (f"of {offered} keys none is accepted" if offered else "there is no key to offer")
@@ -88,66 +102,54 @@ def _allowed(transport: paramiko.Transport, user: str) -> Sequence[str]:
 
 def _keys(host: Host, ask: Ask, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Each key with where it is from: those the configuration names first, the agent's before
-    files, because they ask for nothing."""
-    files = [path for path in host.identities if path.is_file() and path.suffix != ".pub"]
-    named = {blob for path in host.identities if (blob := _public(path))}
-    agent = agent_keys(host)
-    first = [key for key in agent if key.asbytes() in named]
-    rest = [] if host.only_identities else [key for key in agent if key.asbytes() not in named]
-    for key in first + rest:
-        yield f"{key.fingerprint} {key.comment or ''} (agent)", key
-    offered = {key.asbytes() for key in agent}
-    for path in files:
-        if _public(path) in offered and not (host.only_identities and _public(path) not in named):
+    files, because they ask for nothing; and each with its certificates, before it alone."""
+    known = certificates(host)
+    named = {blob for path in host.identities if (blob := public_blob(path))}
+    named |= {one.key for one in known}
+    accepted = host.algorithms.get("pubkeyacceptedalgorithms")
+
+    def offers(key: paramiko.PKey, label: str) -> Iterator[tuple[str, paramiko.PKey]]:
+        if not isinstance(key, AgentCertificate):
+            for one in known:
+                if one.key == key.asbytes() and is_accepted(one.blob.key_type, accepted):
+                    key.public_blob = one.blob
+                    yield f"{label} with {one.path}", key
+            key.public_blob = None
+        if is_accepted(key.get_name(), accepted):
+            yield label, key
+        else:
+            notes.append(f"{label}: not offered: PubkeyAcceptedAlgorithms has no {key.get_name()}")
+
+    agent = agent_keys(host, notes)
+    first = [key for key in agent if plain(key) in named]
+    rest = [] if host.only_identities else [key for key in agent if plain(key) not in named]
+    for held in first + rest:
+        yield from offers(held, f"{held.fingerprint} {held.comment or ''} (agent)")
+    offered = {held.asbytes() for held in first + rest}
+    for path in host.identities:
+        if path.suffix == ".pub" or not path.is_file() or public_blob(path) in offered:
             continue
-        if (loaded := _load(path, ask, notes)) and loaded.asbytes() not in offered:
-            yield f"{loaded.fingerprint} {path}", loaded
+        if (loaded := load(path, ask, notes)) and loaded.asbytes() not in offered:
+            yield from offers(loaded, f"{loaded.fingerprint} {path}")
 
 
-def agent_keys(host: Host) -> Sequence[paramiko.AgentKey]:
-    """What the agent holds; nothing where there is none, or it does not answer in time."""
+def agent_keys(host: Host, notes: list[str] | None = None) -> Sequence[paramiko.AgentKey]:
+    """What the agent holds; nothing where there is none, or it does not answer in time.
+
+    Args:
+        notes: gets a line about an agent that is configured and does not answer.
+    """
     if host.agent == "none":
         return []
     try:
         # A forwarded agent can hang as its link does.
-        return within(AGENT_SECONDS, lambda: paramiko.Agent().get_keys())
-    except (TimeoutError, OSError, paramiko.SSHException):
+        return within(
+            AGENT_SECONDS, lambda: held_by(AgentAt(host.agent) if host.agent else paramiko.Agent())
+        )
+    except (TimeoutError, OSError, paramiko.SSHException) as error:
+        if host.agent and notes is not None:
+            notes.append(f"IdentityAgent {host.agent}: {error or 'it does not answer'}")
         return []
-
-
-def _public(path: Path) -> bytes:
-    """The public half beside a private key, or the file itself, where only the agent has the other;
-    empty when there is none."""
-    try:
-        beside = path if path.suffix == ".pub" else path.with_name(f"{path.name}.pub")
-        text = beside.read_text(errors="replace")
-        return b64decode(text.split()[1])
-    except (OSError, ValueError, IndexError):
-        return b""
-
-
-def _load(path: Path, ask: Ask, notes: list[str]) -> paramiko.PKey | None:
-    passphrase: bytes | None = None
-    for left in range(TRIES, -1, -1):
-        try:
-            # What is annotated as text is handed to a function that takes bytes only.
-            return paramiko.PKey.from_path(path, passphrase)  # type: ignore[arg-type]
-        except TypeError:  # It has a passphrase and was given none.
-            found = "it has a passphrase"
-        except (OSError, paramiko.SSHException, UnknownKeyType) as error:
-            notes.append(f"{path}: not read: {error} (ssh-keygen -p -f {path} writes it anew)")
-            return None
-        except ValueError as error:
-            if passphrase is None:
-                notes.append(f"{path}: not a private key that can be read: {error}")
-                return None
-            found = "the passphrase is not right"
-        typed = ask.secret(f"Passphrase of {path}") if left else None
-        if typed is None:
-            break
-        passphrase = typed.encode()
-    notes.append(f"{path}: not offered: {found}")
-    return None
 
 
 def _type(
@@ -157,12 +159,13 @@ def _type(
     transport.auth_timeout = TYPING_SECONDS
     for attempt in range(TRIES):
         try:
-            if "password" in allowed:
+            ways = host.methods & set(allowed)
+            if "password" in ways:
                 typed = ask.secret(f"Password of {user}@{host.address}")
                 if typed is None:
                     return attempt > 0
                 left: Sequence[str] = transport.auth_password(user, typed, fallback=False)
-            elif "keyboard-interactive" in allowed:
+            elif "keyboard-interactive" in ways:
                 answered = _answer(transport, host, user, ask)
                 if answered is None:
                     return attempt > 0

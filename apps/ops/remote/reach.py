@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import logging
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,17 +11,18 @@ from typing import Any
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
-from apps.ops.deadlines import within
 from apps.ops.remote import host_keys
-from apps.ops.remote.asking import Ask, Say
-from apps.ops.remote.failures import LinkLost, LoginRefused, NameNotFound, NotReached, RemoteFailed
+from apps.ops.remote.asking import Ask, Nobody, Say
+from apps.ops.remote.failures import LinkLost, LoginRefused, NotReached, RemoteFailed
 from apps.ops.remote.login import log_in
-from apps.ops.remote.ssh_config import Host, look_up
+from apps.ops.remote.sockets import CONNECT_SECONDS, dial, run_program
+from apps.ops.remote.ssh_config import look_up
+from apps.ops.remote.ssh_host import Host, Jump
 
-NAME_SECONDS = 10.0
-CONNECT_SECONDS = 10.0
 HANDSHAKE_SECONDS = 20.0
 MAX_JUMPS = 8
+# How a signature of such a key may be made.
+RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 def reach(host: Host, *, ask: Ask, say: Say, depth: int = 0) -> Sequence[paramiko.Transport]:
@@ -41,18 +41,28 @@ def reach(host: Host, *, ask: Ask, say: Say, depth: int = 0) -> Sequence[paramik
             f"More than {MAX_JUMPS} hosts are in between: a ProxyJump leads back to itself.",
             next=f"ssh -G {host.address} | grep proxyjump",
         )
+    if host.impossible:
+        raise RemoteFailed(
+            f"{host.impossible} Nothing was sent to {host.address}.",
+            next=f"ssh -G {host.address}   # says what is configured; change it in ~/.ssh/config",
+        )
+    for sentence in host.ignored:
+        say(sentence)
+    ask = ask if host.may_ask else Nobody()
     links: Sequence[paramiko.Transport] = ()
+    sock: Any
     if host.proxy_command:
-        sock = _program(host.proxy_command)
+        sock = run_program(host.proxy_command)
     elif host.jumps:
         *before, last = host.jumps
-        via = _jump(last)
-        links = reach(
-            replace(via, jumps=before) if before else via, ask=ask, say=say, depth=depth + 1
-        )
+        jump = Jump.of(last)
+        via = look_up(jump.name, user=jump.user, port=jump.port)
+        if before:
+            via = replace(via, jumps=before, proxy_command=None)
+        links = reach(via, ask=ask, say=say, depth=depth + 1)
         sock = _through(links[0], via, host)
     else:
-        sock = _dial(host)
+        sock = dial(host)
     try:
         return [_speak(sock, host, ask=ask, say=say), *links]
     except BaseException:
@@ -61,68 +71,13 @@ def reach(host: Host, *, ask: Ask, say: Say, depth: int = 0) -> Sequence[paramik
         raise
 
 
-def _jump(text: str) -> Host:
-    user, _, rest = text.removeprefix("ssh://").rpartition("@")
-    name, _, port = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
-    return look_up(name.strip("[]"), user=user or None, port=int(port) if port else None)
-
-
-def _dial(host: Host) -> socket.socket:
-    try:
-        found = within(
-            NAME_SECONDS,
-            lambda: socket.getaddrinfo(host.address, host.port, type=socket.SOCK_STREAM),
-        )
-    except (TimeoutError, OSError, UnicodeError) as error:
-        found_out = "DNS does not answer" if isinstance(error, TimeoutError) else str(error)
-        raise NameNotFound(
-            f"DNS: the name {host.address} leads nowhere: {found_out}.",
-            next=f"getent hosts {host.address}   # and the host's name in OPS_SERVERS",
-        ) from error
-    last: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(CONNECT_SECONDS)
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            sock.close()
-            last = error
-        else:
-            return sock
-    raise NotReached(
-        f"TCP: {host.address} port {host.port}: {_why_not(last)}",
-        next=f"nc -vz {host.address} {host.port}   # and the server's firewall, and its sshd",
-    ) from last
-
-
-def _why_not(error: OSError | None) -> str:
-    if isinstance(error, TimeoutError):
-        return (
-            f"no answer within {CONNECT_SECONDS:g} s: it is down, or a firewall drops what we send."
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: nothing listens there."
-    return f"{error}."
-
-
-def _program(command: str) -> Any:
-    try:
-        return paramiko.ProxyCommand(command)
-    except (OSError, ValueError) as error:
-        raise NotReached(
-            f"ProxyCommand `{command}` could not be started: {error}", next="Look at ~/.ssh/config."
-        ) from error
-
-
 def _through(link: paramiko.Transport, via: Host, host: Host) -> paramiko.Channel:
     try:
         return link.open_channel(
             "direct-tcpip",
             (host.address, host.port),
             ("127.0.0.1", 0),
-            timeout=CONNECT_SECONDS,
+            timeout=host.connect_seconds or CONNECT_SECONDS,
         )
     except (EOFError, OSError, paramiko.SSHException) as error:
         raise NotReached(
@@ -142,15 +97,17 @@ def _own_name(host: Host) -> str:
 
 
 def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
-    files = [*host.known_hosts, *host_keys.SYSTEM_FILES]
+    files = [*host.known_hosts, *host.system_known_hosts]
     known = host_keys.known_keys(host.key_name, files)
-    transport = paramiko.Transport(sock)
+    accepted = host.algorithms.get("pubkeyacceptedalgorithms", RSA)
+    transport = paramiko.Transport(
+        sock, disabled_algorithms={"pubkeys": [name for name in RSA if name not in accepted]}
+    )
     # The process may end while a link hangs.
     transport.daemon = True
     transport.banner_timeout = transport.handshake_timeout = HANDSHAKE_SECONDS
     transport.channel_timeout = HANDSHAKE_SECONDS
-    options = transport.get_security_options()
-    options.key_types = tuple(host_keys.preferred_types(known, options.key_types))
+    _choose_algorithms(transport, host, known)
     try:
         try:
             transport.start_client(timeout=HANDSHAKE_SECONDS)
@@ -162,13 +119,19 @@ def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
                 next="Update openssh-server on the server.",
             ) from error
         except (EOFError, OSError, paramiko.SSHException) as error:
+            if host.proxy_command:
+                raise NotReached(
+                    f"SSH: what ProxyCommand `{host.proxy_command}` leads to does not begin to "
+                    f"speak SSH: {str(error) or 'it hung up'}.",
+                    next=f"ssh -v {host.address}   # runs it, too; what it says stands above",
+                ) from error
             raise NotReached(
                 f"SSH: {host.address} port {host.port} is open, and what is there does not begin "
-                f"to speak SSH: {error or 'it hung up'}.",
+                f"to speak SSH: {str(error) or 'it hung up'}.",
                 next=f"nc {host.address} {host.port}   # an sshd says SSH-2.0-… at once; "
                 "'Not allowed at this time' it says after failed logins: then wait some minutes",
             ) from error
-        host_keys.verify(host.key_name, key, known, add_to=host.known_hosts[0], ask=ask, say=say)
+        host_keys.verify(host, key, known, ask=ask, say=say)
         if not transport.is_active():
             raise LinkLost(
                 f"{host.address} did not wait so long for the answer and hung up.",
@@ -179,3 +142,19 @@ def _speak(sock: Any, host: Host, *, ask: Ask, say: Say) -> paramiko.Transport:
         transport.close()
         raise
     return transport
+
+
+def _choose_algorithms(
+    transport: paramiko.Transport, host: Host, known: Sequence[host_keys.Known]
+) -> None:
+    """Those of the configuration that paramiko has, in the configuration's order."""
+    options = transport.get_security_options()
+
+    def chosen(keyword: str, ours: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in host.algorithms.get(keyword, ours) if name in ours)
+
+    options.kex = chosen("kexalgorithms", options.kex)
+    options.ciphers = chosen("ciphers", options.ciphers)
+    options.digests = chosen("macs", options.digests)
+    kinds = chosen("hostkeyalgorithms", options.key_types)
+    options.key_types = tuple(host_keys.preferred_types(known, kinds))

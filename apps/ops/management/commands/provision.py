@@ -23,7 +23,7 @@ from apps.ops.remote.commands import requester
 from apps.ops.remote.connection import Connection, connect
 from apps.ops.remote.failures import LinkLost
 from apps.ops.remote.servers import Misnamed, Server, choose, parse
-from apps.ops.remote.ssh_config import look_up
+from apps.ops.remote.ssh_config import configured_user, look_up
 
 GIT_SECONDS = 10
 TRAFFIC = "What was done before stays done; traffic is as it was."
@@ -152,7 +152,7 @@ class Command(CommandWithExitCodes):
 
 def _deploy_user(server: Server) -> str:
     """As whom `remote` logs in."""
-    if user := look_up(server.host, user=server.user).user:
+    if user := server.user or configured_user(server.host):
         return user
     port = f":{server.port}" if server.port else ""
     raise Misnamed(

@@ -1,0 +1,110 @@
+"""What OpenSSH itself makes of its configuration: `ssh -G` prints what holds for a host."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from apps.ops.processes import ProgramFailed, run
+from apps.ops.remote.config_lines import user_config
+from apps.ops.remote.failures import RemoteFailed
+from apps.ops.remote.other_home import listed_home, seen_from_here
+
+# By keyword, in small letters, each of its lines.
+Answers = Mapping[str, Sequence[str]]
+
+# Match exec runs programs, CanonicalizeHostname asks DNS.
+ASK_SECONDS = 20.0
+# Another program of that name, one from before 6.8, or a user who is on no list.
+_CANNOT_SAY = re.compile(
+    r"(unknown|illegal|invalid|unrecogni[sz]ed) option -|^usage:|No user exists",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NOISE = re.compile(r"^\S+: terminating, \d+ bad configuration options$")
+_PERMISSIONS = re.compile(r"Bad owner or permissions on (.+)")
+
+
+def ask(
+    host: str, *, user: str | None = None, port: int | None = None, default_user: str | None = None
+) -> Answers | None:
+    """Ask for everything that holds for a host.
+
+    Args:
+        default_user: who it is when nothing names a user, instead of who asks.
+
+    Returns:
+        None where there is no OpenSSH that could say it.
+
+    Raises:
+        RemoteFailed: OpenSSH refuses the configuration, or does not come to an end with it.
+    """
+    program = shutil.which("ssh")
+    if program is None or os.name == "nt" or (home := listed_home()) is None:
+        return None
+    _see_that_it_can_be_read(user_config())
+    with ExitStack() as stack:
+        options: list[str] = []
+        names: Mapping[str, str] = {}
+        if default_user or not _is_same(home, Path.home()):
+            last = [f"User {default_user}"] if default_user else []
+            config, names = stack.enter_context(seen_from_here(*last))
+            options += ["-F", str(config)]
+        options += ["-p", str(port)] if port else []
+        options += ["-l", user] if user else []
+        try:
+            said = run(
+                [program, "-G", "-o", "LogLevel=ERROR", *options, "--", host],
+                seconds=ASK_SECONDS,
+                env={"SSH_ASKPASS_REQUIRE": "never"},
+                merge_stderr=False,
+            )
+        except ProgramFailed as error:
+            if error.code is not None and _CANNOT_SAY.search(error.output):
+                return None
+            raise _refused(host, error, names) from error
+    answers: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        key, _, value = line.partition(" ")
+        answers.setdefault(key.lower(), []).append(value)
+    return answers
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _see_that_it_can_be_read(config: Path) -> None:
+    """ssh goes on without a configuration that it may not read, to another host than is meant."""
+    try:
+        config.open("rb").close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RemoteFailed(
+            f"The SSH configuration ({config}) cannot be read: {error}", next=f"ls -ld {config}"
+        ) from error
+
+
+def _refused(host: str, error: ProgramFailed, names: Mapping[str, str]) -> RemoteFailed:
+    said = error.output
+    for copy, original in names.items():
+        said = said.replace(copy, original)
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not _NOISE.match(line)]
+    if error.code is None:
+        return RemoteFailed(
+            f"OpenSSH did not say within {ASK_SECONDS:g} s what its configuration has for {host}: "
+            "a program of `Match exec` or DNS (CanonicalizeHostname) does not answer.",
+            output="\n".join(lines),
+            next=f"ssh -vG {host}   # says what it waits for",
+        )
+    what = "; ".join(line.rstrip(".") for line in lines) or error.found.rstrip(".")
+    if "Too many recursive" in what:
+        what += ": a file is included by itself"
+    then = f"ssh -G {host}   # says the same until that is corrected"
+    if permissions := _PERMISSIONS.search(what):
+        then = f"chmod go-w {permissions[1]}   # and it must be yours: ls -l {permissions[1]}"
+    return RemoteFailed(f"OpenSSH refuses its configuration for {host}: {what}.", next=then)
