@@ -71,7 +71,7 @@ def host_of(name: str, answers: Answers) -> Host:
         identities=_paths(
             answers.get("identityfile", [str(ssh / key) for key in _DEFAULT_KEYS]), known
         ),
-        only_identities=_one(answers, "identitiesonly") == "yes",
+        only_identities=_is_yes(answers, "identitiesonly"),
         agent=_agent(answers, known),
         jumps=[expand(jump, of_link, environment=False) for jump in jumps],
         proxy_command=expand(command, of_link, environment=False) if command else None,
@@ -82,8 +82,8 @@ def host_of(name: str, answers: Answers) -> Host:
         certificates=_paths(answers.get("certificatefile", []), known),
         unknown_keys=_UNKNOWN_KEYS.get(checking, checking),
         methods=methods,
-        may_ask=_one(answers, "batchmode") != "yes",
-        family=_FAMILIES.get(_one(answers, "addressfamily") or "", 0),
+        may_ask=not _is_yes(answers, "batchmode"),
+        family=_FAMILIES.get((_one(answers, "addressfamily") or "").lower(), 0),
         bind_address=_one(answers, "bindaddress"),
         connect_seconds=float(seconds) if seconds else None,
         algorithms=algorithms,
@@ -95,6 +95,10 @@ def host_of(name: str, answers: Answers) -> Host:
 def _one(answers: Answers, key: str) -> str | None:
     value = answers[key][0] if answers.get(key) else "none"
     return None if value.lower() == "none" else value
+
+
+def _is_yes(answers: Answers, key: str) -> bool:
+    return (_one(answers, key) or "no").lower() in ("yes", "true")
 
 
 def _paths(names: Sequence[str], known: Mapping[str, str]) -> Sequence[Path]:

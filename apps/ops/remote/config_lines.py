@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from apps.ops.remote.failures import RemoteFailed
+
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 MAX_DEPTH = 16  # OpenSSH's.
 INCLUDE = re.compile(r"^\s*include[\s=]+(.+?)\s*$", re.IGNORECASE)
@@ -24,7 +26,16 @@ def words(text: str) -> list[str]:
 
 
 def user_config() -> Path:
-    return Path.home() / ".ssh" / "config"
+    """Raises:
+    RemoteFailed: neither HOME nor the list of users has a home for who runs this.
+    """
+    try:
+        return Path.home() / ".ssh" / "config"
+    except RuntimeError as error:
+        raise RemoteFailed(
+            "Nothing says where ~/.ssh is: HOME is not set, and the list of users has no home.",
+            next="HOME=/home/… manage.py …",
+        ) from error
 
 
 def base_of(config: Path) -> Path:

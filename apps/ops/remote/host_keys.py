@@ -134,12 +134,12 @@ def _read(name: str, line: str, file: Path, number: int) -> Known | None:
 
 
 def _is_for(name: str, patterns: Sequence[str]) -> bool:
-    if any(p.startswith("!") and fnmatch.fnmatchcase(name, _glob(p[1:])) for p in patterns):
+    if any(p.startswith("!") and fnmatch.fnmatchcase(name, _glob(p[1:].lower())) for p in patterns):
         return False
     return any(
         HostKeys.hash_host(name, pattern) == pattern
         if pattern.startswith("|1|")
-        else fnmatch.fnmatchcase(name, _glob(pattern))
+        else fnmatch.fnmatchcase(name, _glob(pattern.lower()))
         for pattern in patterns
     )
 

@@ -18,16 +18,16 @@ from apps.ops.remote.ssh_host import Host
 
 TRIES = 3
 CERTIFICATE = "-cert-v01@openssh.com"
+# Nobody misses one of these.
+_TRIED_BY_DEFAULT = {
+    f"id_{kind}" for kind in ("dsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk", "rsa", "xmss")
+}
 _PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _MAGIC = b"openssh-key-v1\0"
 
 
 class AgentAt(AgentSSH):
-    """The agent behind a socket; what it holds was asked for then.
-
-    Raises:
-        OSError, SSHException: nobody answers there, or something that is no agent.
-    """
+    """The agent behind a socket; what it holds was asked for then."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -55,7 +55,14 @@ class Certificate(NamedTuple):
     key: bytes
 
 
-def held_by(agent: AgentSSH) -> Sequence[paramiko.AgentKey]:
+def held_by(path: str | None) -> Sequence[paramiko.AgentKey]:
+    """What the agent of that socket holds; without one, the environment's agent.
+
+    Raises:
+        OSError, SSHException: nobody answers there, or something that is no agent.
+    """
+    # Windows has one agent, and no such sockets.
+    agent = AgentAt(path) if path and hasattr(socket, "AF_UNIX") else paramiko.Agent()
     return [
         AgentCertificate(key.agent, key.blob, key.comment) if CERTIFICATE in key.name else key
         for key in agent.get_keys()
@@ -126,6 +133,13 @@ def kind_of(blob: bytes) -> str:
 
 def load(path: Path, ask: Ask, notes: list[str]) -> paramiko.PKey | None:
     """The private key of a file; without one, a note says why."""
+    if not path.is_file():
+        if path.name not in _TRIED_BY_DEFAULT:
+            notes.append(f"{path}: there is no such file")
+        return None
+    if path.suffix == ".pub":
+        notes.append(f"{path}: no agent holds the private half of it")
+        return None
     if kind_of(public_blob(path)).startswith("sk-"):
         notes.append(f"{path}: a hardware key, which only an agent can use here: ssh-add {path}")
         return None

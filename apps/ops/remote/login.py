@@ -13,7 +13,6 @@ from apps.ops.remote.asking import Ask
 from apps.ops.remote.failures import LinkLost, LoginRefused
 from apps.ops.remote.keys import (
     TRIES,
-    AgentAt,
     AgentCertificate,
     certificates,
     held_by,
@@ -127,7 +126,7 @@ def _keys(host: Host, ask: Ask, notes: list[str]) -> Iterator[tuple[str, paramik
         yield from offers(held, f"{held.fingerprint} {held.comment or ''} (agent)")
     offered = {held.asbytes() for held in first + rest}
     for path in host.identities:
-        if path.suffix == ".pub" or not path.is_file() or public_blob(path) in offered:
+        if public_blob(path) in offered:
             continue
         if (loaded := load(path, ask, notes)) and loaded.asbytes() not in offered:
             yield from offers(loaded, f"{loaded.fingerprint} {path}")
@@ -143,9 +142,7 @@ def agent_keys(host: Host, notes: list[str] | None = None) -> Sequence[paramiko.
         return []
     try:
         # A forwarded agent can hang as its link does.
-        return within(
-            AGENT_SECONDS, lambda: held_by(AgentAt(host.agent) if host.agent else paramiko.Agent())
-        )
+        return within(AGENT_SECONDS, lambda: held_by(host.agent))
     except (TimeoutError, OSError, paramiko.SSHException) as error:
         if host.agent and notes is not None:
             notes.append(f"IdentityAgent {host.agent}: {error or 'it does not answer'}")

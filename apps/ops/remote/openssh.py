@@ -24,16 +24,24 @@ _CANNOT_SAY = re.compile(
     r"(unknown|illegal|invalid|unrecogni[sz]ed) option -|^usage:|No user exists",
     re.IGNORECASE | re.MULTILINE,
 )
+# Only Apple's OpenSSH knows it; a Mac's configuration is also read in a container on the Mac.
+_MACS = re.compile(r"Bad configuration option: usekeychain", re.IGNORECASE)
 _NOISE = re.compile(r"^\S+: terminating, \d+ bad configuration options$")
 _PERMISSIONS = re.compile(r"Bad owner or permissions on (.+)")
 
 
 def ask(
-    host: str, *, user: str | None = None, port: int | None = None, default_user: str | None = None
+    host: str,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    jumps: Sequence[str] = (),
+    default_user: str | None = None,
 ) -> Answers | None:
     """Ask for everything that holds for a host.
 
     Args:
+        user, port, jumps: win over the configuration's.
         default_user: who it is when nothing names a user, instead of who asks.
 
     Returns:
@@ -55,13 +63,14 @@ def ask(
             options += ["-F", str(config)]
         options += ["-p", str(port)] if port else []
         options += ["-l", user] if user else []
+        options += ["-J", ",".join(jumps)] if jumps else []
         try:
-            said = run(
-                [program, "-G", "-o", "LogLevel=ERROR", *options, "--", host],
-                seconds=ASK_SECONDS,
-                env={"SSH_ASKPASS_REQUIRE": "never"},
-                merge_stderr=False,
-            )
+            try:
+                said = _said(program, options, host)
+            except ProgramFailed as error:
+                if not _MACS.search(error.output):
+                    raise
+                said = _said(program, ["-o", "IgnoreUnknown=UseKeychain", *options], host)
         except ProgramFailed as error:
             if error.code is not None and _CANNOT_SAY.search(error.output):
                 return None
@@ -71,6 +80,15 @@ def ask(
         key, _, value = line.partition(" ")
         answers.setdefault(key.lower(), []).append(value)
     return answers
+
+
+def _said(program: str, options: Sequence[str], host: str) -> str:
+    return run(
+        [program, "-G", "-o", "LogLevel=ERROR", *options, "--", host],
+        seconds=ASK_SECONDS,
+        env={"SSH_ASKPASS_REQUIRE": "never"},
+        merge_stderr=False,
+    )
 
 
 def _is_same(one: Path, other: Path) -> bool:

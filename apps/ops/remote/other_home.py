@@ -89,8 +89,11 @@ class _Copies:
             return line
         found = []
         for pattern in words(include[1]):
+            try:
+                files = included(pattern, base)
+            except (RuntimeError, ValueError):  # ~nobody: ssh says so.
+                return line
+            found += [str(self.of(path, base)) for path in files]
             if "%" in pattern or "${" in pattern:
                 found.append(pattern)
-            else:
-                found += [str(self.of(path, base)) for path in included(pattern, base)]
         return "Include " + " ".join(f'"{name}"' for name in found) if found else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import paramiko
@@ -56,9 +55,7 @@ def reach(host: Host, *, ask: Ask, say: Say, depth: int = 0) -> Sequence[paramik
     elif host.jumps:
         *before, last = host.jumps
         jump = Jump.of(last)
-        via = look_up(jump.name, user=jump.user, port=jump.port)
-        if before:
-            via = replace(via, jumps=before, proxy_command=None)
+        via = look_up(jump.name, user=jump.user, port=jump.port, jumps=before)
         links = reach(via, ask=ask, say=say, depth=depth + 1)
         sock = _through(links[0], via, host)
     else:

@@ -38,7 +38,7 @@ class _Misread(ValueError):
 
 
 def read(
-    host: str, *, user: str | None = None, port: int | None = None
+    host: str, *, user: str | None = None, port: int | None = None, jumps: Sequence[str] = ()
 ) -> dict[str, Sequence[str]]:
     """By keyword, as `ssh -G` has it; only what the files say.
 
@@ -46,11 +46,11 @@ def read(
         RemoteFailed: a file cannot be read, or not as OpenSSH would read it.
     """
     path = user_config()
-    given = f"User {user}\n" if user else ""
-    given += f"Port {port}\n" if port else ""
+    given = [("User", user), ("Port", port), ("ProxyJump", ",".join(jumps))]
     try:
-        lines = [*_lines(path, host), "Host *", *_lines(SYSTEM_CONFIG, host)]
-        found = _looked_up(given + "Host *\n" + "\n".join(lines), host)
+        lines = [f"{key} {value}" for key, value in given if value]
+        lines += ["Host *", *_lines(path, host), "Host *", *_lines(SYSTEM_CONFIG, host)]
+        found = _looked_up(lines, host)
     except (OSError, RuntimeError, ValueError, ImportError, paramiko.SSHException) as error:
         raise RemoteFailed(
             f"The SSH configuration ({path}) cannot be read: {error}",
@@ -124,12 +124,12 @@ def _criteria(value: str) -> list[str]:
 
 
 def _is_for(host: str, section: str) -> bool:
-    return MARK in _looked_up(f"{section}\n  {MARK} yes", host)
+    return MARK in _looked_up([section, f"{MARK} yes"], host)
 
 
-def _looked_up(text: str, host: str) -> Mapping[str, Any]:
+def _looked_up(lines: Sequence[str], host: str) -> Mapping[str, Any]:
     config = paramiko.SSHConfig()
     # What else has tokens gets its values where OpenSSH's answers get theirs.
     config.TOKENS_BY_CONFIG_KEY = {"hostname": ["%h"]}
-    config.parse(text.splitlines())
+    config.parse(lines)
     return config.lookup(host)

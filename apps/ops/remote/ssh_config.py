@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from apps.ops.remote import openssh, read_without_ssh
 from apps.ops.remote.answers import host_of
 from apps.ops.remote.failures import RemoteFailed
@@ -10,21 +12,23 @@ from apps.ops.remote.ssh_host import Host
 _NOBODY = "changeover-nobody"
 
 
-def look_up(host: str, *, user: str | None = None, port: int | None = None) -> Host:
+def look_up(
+    host: str, *, user: str | None = None, port: int | None = None, jumps: Sequence[str] = ()
+) -> Host:
     """Read the user's and the system's configuration.
 
     Args:
-        user, port: win over the configuration's.
+        user, port, jumps: win over the configuration's.
 
     Raises:
         RemoteFailed: a file cannot be read or understood.
     """
-    answers = openssh.ask(host, user=user, port=port)
+    answers = openssh.ask(host, user=user, port=port, jumps=jumps)
     if answers is None:
-        answers = read_without_ssh.read(host, user=user, port=port)
+        answers = read_without_ssh.read(host, user=user, port=port, jumps=jumps)
     try:
         return host_of(host, answers)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         raise RemoteFailed(
             f"The SSH configuration for {host} cannot be followed: {error}.",
             next="Correct it in ~/.ssh/config; `man ssh_config` has what is possible.",

@@ -276,14 +276,6 @@ def test_tokens_stand_for_what_they_stand_for_to_openssh(
         assert f"identity file {path} type" in said
 
 
-def test_what_a_token_has_no_value_for_is_said(config: Path) -> None:
-    for text, found in (("%z", "has %z"), ("${NO_SUCH}", "NO_SUCH, which is not set")):
-        config.write_text(f"IdentityFile ~/{text}\n")
-        with pytest.raises(RemoteFailed, match="cannot be followed: ") as refused:
-            look_up("site")
-        assert found in refused.value.found
-
-
 def test_the_agent_can_be_named_by_the_environment(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +289,11 @@ def test_what_is_given_wins_and_is_matched(config: Path) -> None:
     config.write_text("Match user bob\n  HostName bobs\nHost *\n  User ann\n  Port 23\n")
     ours = look_up("site", user="bob", port=24)
     assert (ours.user, ours.port, ours.address) == ("bob", 24, "bobs")
+
+
+def test_a_macs_configuration_is_read_in_a_container_on_it(config: Path) -> None:
+    config.write_text("Host *\n  UseKeychain yes\n  AddKeysToAgent yes\nHost site\n  Port 23\n")
+    assert look_up("site").port == 23
 
 
 @pytest.mark.parametrize("name", ["", "PATH"])
@@ -321,7 +318,10 @@ def test_a_user_is_configured_or_not(
         ("Include {config}\n", "a file is included by itself", "ssh -G site"),
         ("Include ~/more\n", "{home}/more", "chmod go-w {home}/more"),
         ("LogLevel QUIET\nPort none\n", "Bad port 'none'", "ssh -G site"),
-        ("IdentityFile ~/%z\n", "%z", "~/.ssh/config"),
+        ("Include ~no-such-user/x\nFoo bar\n", "line 2: Bad configuration option", "ssh -G site"),
+        ("IdentityFile ~/%z\n", "has %z, which stands for nothing", "~/.ssh/config"),
+        ("IdentityFile ${{NO_SUCH}}/x\n", "NO_SUCH, which is not set", "~/.ssh/config"),
+        ("IdentityFile ~no-such-user/x\n", "home directory", "~/.ssh/config"),
     ],
 )
 def test_what_openssh_refuses_is_said_in_its_words(
@@ -337,6 +337,22 @@ def test_what_openssh_refuses_is_said_in_its_words(
     assert then.format(**names) in refused.value.next
     assert "changeover-ssh-" not in refused.value.found
     assert refused.value.exit_code == 255
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["ssh: unknown option -- G", "Usage: ssh [-i KEYFILE] HOST", "No user exists for uid 501"],
+)
+def test_an_ssh_that_cannot_say_it_is_not_asked(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    config.write_text("Host site\n  Port 23\n")
+    assert look_up("site").port == 23
 
 
 def test_a_configuration_that_cannot_be_read_is_said(config: Path) -> None:

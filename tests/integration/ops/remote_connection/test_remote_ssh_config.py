@@ -135,11 +135,11 @@ def test_each_jump_of_a_chain_is_configured_as_itself(sshd: Sshd, home: Path) ->
             hop.start()
             with (home / ".ssh" / "known_hosts").open("a") as known_hosts:
                 known_hosts.write(hop.known_hosts_line())
+        # The hop before the last is told, and so that host's own way is not gone.
         configure(home, sshd, f"ProxyJump one,{USER}@two")
         with (home / ".ssh" / "config").open("a") as config:
             for name, hop in (("one", first), ("two", second)):
                 config.write(f"Host {name}\n  HostName 127.0.0.1\n  Port {hop.port} # ours\n")
-            # The chain before it wins.
             config.write("  ProxyCommand false\n")
         assert gets_in()
         assert "Accepted publickey" in first.log()
