@@ -42,7 +42,7 @@ def host_of(name: str, answers: Answers) -> Host:
         ValueError: a value cannot be understood, or has a token that stands for nothing.
     """
     user = _one(answers, "user")
-    address = _one(answers, "hostname") or name
+    address = (_one(answers, "hostname") or name).lower()
     port = int(_one(answers, "port") or 22)
     if not 0 < port < 65536:
         raise ValueError(f"there is no port {port}")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from apps.ops.processes import ProgramFailed, run
@@ -54,27 +53,38 @@ def ask(
     if program is None or os.name == "nt" or (home := listed_home()) is None:
         return None
     _see_that_it_can_be_read(user_config())
-    with ExitStack() as stack:
-        options: list[str] = []
-        names: Mapping[str, str] = {}
-        if default_user or not _is_same(home, Path.home()):
-            last = [f"User {default_user}"] if default_user else []
-            config, names = stack.enter_context(seen_from_here(*last))
-            options += ["-F", str(config)]
-        options += ["-p", str(port)] if port else []
-        options += ["-l", user] if user else []
-        options += ["-J", ",".join(jumps)] if jumps else []
+    options = ["-p", str(port)] if port else []
+    options += ["-l", user] if user else []
+    options += ["-J", ",".join(jumps)] if jumps else []
+    if not default_user and _is_same(home, Path.home()):
+        return _answers(program, options, host)
+    try:
+        with seen_from_here(default_user) as (config, names):
+            answers = _answers(program, [*options, "-F", str(config)], host, names)
+    except OSError as error:
+        raise RemoteFailed(
+            f"The SSH configuration cannot be copied for OpenSSH: {error}", next="df -h /tmp"
+        ) from error
+    # OpenSSH's default is in the other home.
+    default = [" ".join(f"{home}/.ssh/known_hosts{number}" for number in ("", "2"))]
+    return answers and {key: value for key, value in answers.items() if value != default}
+
+
+def _answers(
+    program: str, options: Sequence[str], host: str, names: Mapping[str, str] | None = None
+) -> Answers | None:
+    """`names` has what to call a file in a message."""
+    try:
         try:
-            try:
-                said = _said(program, options, host)
-            except ProgramFailed as error:
-                if not _MACS.search(error.output):
-                    raise
-                said = _said(program, ["-o", "IgnoreUnknown=UseKeychain", *options], host)
+            said = _said(program, options, host)
         except ProgramFailed as error:
-            if error.code is not None and _CANNOT_SAY.search(error.output):
-                return None
-            raise _refused(host, error, names) from error
+            if not _MACS.search(error.output):
+                raise
+            said = _said(program, ["-o", "IgnoreUnknown=UseKeychain", *options], host)
+    except ProgramFailed as error:
+        if error.code is not None and _CANNOT_SAY.search(error.output):
+            return None
+        raise _refused(host, error, names or {}) from error
     answers: dict[str, list[str]] = {}
     for line in said.splitlines():
         key, _, value = line.partition(" ")

@@ -36,19 +36,21 @@ def listed_home() -> Path | None:
 
 
 @contextmanager
-def seen_from_here(*last: str) -> Iterator[tuple[Path, Mapping[str, str]]]:
+def seen_from_here(default_user: str | None = None) -> Iterator[tuple[Path, Mapping[str, str]]]:
     """A file for `ssh -F` that says what the user's and the system's configuration say here.
 
     Args:
-        last: lines for every host that hold where nothing before says otherwise.
+        default_user: who it is when nothing names a user.
 
     Yields:
         The file, and by the name of each copy what it is a copy of: for messages.
+
+    Raises:
+        OSError: there is no room for copies.
     """
     with tempfile.TemporaryDirectory(prefix="changeover-ssh-") as name:
         copies = _Copies(Path(name))
-        known = " ".join(f'"{Path.home()}/.ssh/known_hosts{n}"' for n in ("", "2"))
-        lines = [f"Match all\n{line}" for line in (f"UserKnownHostsFile {known}", *last)]
+        lines = [f"Match all\nUser {default_user}"] if default_user else []
         for config in (SYSTEM_CONFIG, user_config()):
             if config.exists():
                 lines.insert(0, f'Match all\nInclude "{copies.of(config, base_of(config))}"')

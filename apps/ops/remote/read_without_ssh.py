@@ -105,6 +105,8 @@ def _refuse_what_is_misread(line: str, where: str) -> None:
     bare = re.sub(r'"[^"]*"|\'[^\']*\'', "", value)
     if re.search(r"(^|\s)#", bare):
         raise _Misread(f"{where}: a comment behind a value counts as a part of it here.")
+    if re.search(r"\\[\s\"']", value):
+        raise _Misread(f"{where}: a backslash before a space or a quote is not understood here.")
     if '"' in bare or "'" in bare:
         raise _Misread(f"{where}: a quote has no end.")
     is_in_part = bare != value and (bare.strip() or value.startswith("'"))

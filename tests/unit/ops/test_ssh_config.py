@@ -83,6 +83,7 @@ SHAPES = {
     "match of a program that fails": 'Match exec "exit 1"\n  User ann\n',
     "match of not": "Match !host other\n  User ann\n",
     "match at last": "Match final host site\n  User ann\nHost site\n  Port 23\n",
+    "match at last of known_hosts": "Match final\n  UserKnownHostsFile ~/a ~/b\n",
     "match of a network": "Match localnetwork 192.0.2.0/24\n  User ann\n  ProxyJump a\n",
     "match of a tag": "Host site\n  Tag work\nMatch tagged work\n  User ann\n",
     "match of another tag": "Match tagged work\n  User ann\n",
@@ -96,6 +97,7 @@ SHAPES = {
     "an include of what is not there": "Include {more}/none/*.conf # yet\nUser bob\n",
     "several includes": 'Include {more}/none "{more}/hosts"\nUser bob\n',
     "canonical names": "CanonicalizeHostname no\nMatch canonical\n  User ann\n",
+    "backslashes": "Host site\n  IdentityFile ~/a\\ b\n",
     "a word that there is not": "Host site\n  Foo bar\n",
     "a port that there is not": "Host site\n  Port 99999\n",
     "no value": "Host site\n  Port\n",
@@ -209,6 +211,7 @@ def assert_the_same(ours: Host, said: dict[str, list[str]], *ignoring: str) -> N
 CHECKED_BY_OPENSSH_ONLY = {"a word that there is not"}
 UNDERSTOOD_BY_OPENSSH_ONLY = {
     "a comment behind each value",
+    "backslashes",
     "quotes in the midst",
     "single quotes",
     "match of a program",
@@ -249,6 +252,14 @@ def test_a_configuration_means_what_it_means_to_openssh(
         else:
             ours = look_up(host)
             assert_the_same(ours, said, *(["user"] if ours.user is None else []))
+
+
+def test_in_the_home_that_openssh_knows_it_is_asked_as_it_is(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(listed_home()))
+    said = printed(ssh("-G", "-p", "2222", "-l", "bob", "site").stdout.splitlines())
+    assert_the_same(look_up("site", user="bob", port=2222), said)
 
 
 def test_what_is_included_by_relative_names_lies_beside_the_configuration(config: Path) -> None:
