@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,6 +216,23 @@ def test_a_key_that_others_can_read_is_not_offered(sshd: Sshd, home: Path, key: 
     assert f"{key}: not offered, because others can read it (chmod 600 {key})" in (
         refused.value.output
     )
+
+
+def test_each_key_that_could_not_be_offered_is_said(sshd: Sshd, home: Path, key: Path) -> None:
+    key.unlink()
+    kind = b"sk-ssh-ed25519@openssh.com"
+    (home / "token").write_text("what only a hardware key understands")
+    blob = b64encode(len(kind).to_bytes(4) + kind).decode()
+    (home / "token.pub").write_text(f"{kind.decode()} {blob} ada\n")
+    lines = [f"IdentityFile ~/{name}" for name in (".ssh/id_ed25519.pub", "none-here", "token")]
+    configure(home, sshd, *lines)
+    with pytest.raises(LoginRefused, match="there is no key to offer") as refused:
+        gets_in()
+    assert refused.value.output.splitlines() == [
+        f"{key}.pub: no agent holds the private half of it",
+        f"{home}/none-here: there is no such file",
+        f"{home}/token: a hardware key, which only an agent can use here: ssh-add {home}/token",
+    ]
 
 
 def test_batch_mode_asks_nothing(sshd: Sshd, home: Path, key: Path) -> None:
