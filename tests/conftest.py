@@ -174,6 +174,12 @@ class Git:
 
     def _git(self, directory: Path, *arguments: str) -> str:
         nobodys = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        # Submodules of remotes that are directories.
+        files = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "protocol.file.allow",
+            "GIT_CONFIG_VALUE_0": "always",
+        }
         people = {
             f"GIT_{role}_{key}": value
             for role in ("AUTHOR", "COMMITTER")
@@ -181,7 +187,7 @@ class Git:
         }
         done = subprocess.run(
             ["git", "-C", str(directory), *arguments],
-            env={**os.environ, **nobodys, **people, "GIT_TERMINAL_PROMPT": "0"},
+            env={**os.environ, **nobodys, **people, **files, "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
             text=True,
             timeout=HUNG_SECONDS,

@@ -35,6 +35,10 @@ class ProgramFailed(StepFailed):
         self.code = code
 
 
+class TimedOut(ProgramFailed):
+    """A program did not end by its deadline, and was ended."""
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -46,6 +50,7 @@ def run(
     owner: tuple[int, int] | None = None,
     merge_stderr: bool = True,
     grace_seconds: float = GRACE_SECONDS,
+    max_output: float = MAX_OUTPUT,
 ) -> str:
     """Run a program to its end.
 
@@ -60,12 +65,11 @@ def run(
         owner: user and group id to run as.
         merge_stderr: standard error is part of the output; without it, it is only kept for errors.
         grace_seconds: from being asked to end, at the deadline, to being killed.
-
-    Returns:
-        Its output, at most MAX_OUTPUT characters.
+        max_output: how many characters of its output are kept.
 
     Raises:
-        ProgramFailed: it could not be started, failed, or took longer than its deadline.
+        ProgramFailed: it could not be started, or failed.
+        TimedOut: it took longer than its deadline.
     """
     try:
         process = subprocess.Popen(
@@ -92,14 +96,14 @@ def run(
         for stream, line in _lines(process, deadline):
             shown = _as_shown(line)
             (errors if stream is process.stderr else tail).append(shown)
-            if stream is process.stdout and (size := size + len(line)) <= MAX_OUTPUT:
+            if stream is process.stdout and (size := size + len(line)) <= max_output:
                 output.append(line)
             if merge_stderr or stream is process.stderr:
                 say(shown)
         code = process.wait(timeout=max(deadline - monotonic(), 0))
     except (TimeoutError, subprocess.TimeoutExpired):
         _end(process, grace_seconds)
-        raise ProgramFailed(
+        raise TimedOut(
             f"`{_short(argv)}` did not end within {seconds:g} s and was ended.",
             code=None,
             output="\n".join(errors or tail),

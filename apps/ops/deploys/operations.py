@@ -113,7 +113,8 @@ def _carry_out(
     default = settings.branch if kind == "deploy" else "the newest stable release"
     asked = {
         "kind": kind,
-        "ref": default if ref is None else ref,
+        # A shell passes on bytes that no terminal, journal or database takes.
+        "ref": default if ref is None else printable(ref),
         **Requester.now(settings).as_fields(),
     }
     begun = monotonic()

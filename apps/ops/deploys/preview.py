@@ -11,15 +11,16 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from apps.ops.conf import OpsSettings
+from apps.ops.deploys.choosing import choose
 from apps.ops.deploys.context import compose_on
 from apps.ops.deploys.environment import with_changes
 from apps.ops.deploys.outside import Outside, outside_changes
 from apps.ops.deploys.pipeline import deploy_steps
-from apps.ops.deploys.plan import Plan, make_plan, migration_files
+from apps.ops.deploys.plan import Plan, migration_files
+from apps.ops.deploys.steps.build import require_room, require_variables
 from apps.ops.edge.files import Edge
 from apps.ops.presenters.jsonl import plan_as_json
 from apps.ops.presenters.words import plan_facts
-from apps.ops.signed import require_signed
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
 
@@ -40,21 +41,31 @@ def describe(
         OpsError: as a deployment would.
     """
     checkout = Checkout(settings.checkout, remote=settings.remote, branch=settings.branch)
-    checkout.fetch(seconds=settings.fetch_seconds, say=lambda line: None)
     engine = Engine(settings.project)
-    plan = make_plan(ref, checkout=checkout, engine=engine, edge=Edge(settings.edge_dir))
-    require_signed(plan.commit.sha, checkout=checkout, settings=settings)
+    notes: list[str] = []
+    plan = choose(
+        ref,
+        settings=settings,
+        checkout=checkout,
+        engine=engine,
+        edge=Edge(settings.edge_dir),
+        say=lambda line: None,
+        note=notes.append,
+    )
     with tempfile.TemporaryDirectory(prefix="deploy-") as scratch:
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
         plan = with_changes(plan, engine=engine, compose=compose, directory=settings.secrets_dir)
         outside = outside_changes(plan, checkout=checkout, compose=compose)
     plan = replace(plan, image_exists=plan.image_exists and not refresh)
+    require_variables(checkout, plan.commit)
+    if not plan.image_exists:
+        require_room(settings.min_free_mb)
     migrations = _pending(checkout.files(plan.commit.sha))
     if as_json:
         steps = [step.name for step in deploy_steps()]
         found = {"migrations": migrations, "outside": asdict(outside), "steps": steps}
-        return {**plan_as_json(plan), **found}
-    return _lines(plan, migrations, outside, refresh=refresh)
+        return {**plan_as_json(plan), **found, "notes": notes}
+    return [*_lines(plan, migrations, outside, refresh=refresh), *notes, "Nothing was changed."]
 
 
 def _pending(files: list[str]) -> list[str] | None:
@@ -88,5 +99,4 @@ def _lines(
         lines += [f"               {name}" for name in migrations]
     lines += outside.lines()
     lines.append(f"{'steps:':<13}{' → '.join(step.name for step in deploy_steps())}")
-    lines.append("Nothing was changed.")
     return lines

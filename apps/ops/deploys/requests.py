@@ -23,6 +23,7 @@ from apps.ops.deploys import journal
 from apps.ops.errors import OpsError, Refused
 from apps.ops.models import Deployment, Request
 from apps.ops.source import Checkout
+from apps.ops.source.refs import COMMIT
 
 # Whoever asked has gone home by then.
 PATIENCE = timedelta(hours=1)
@@ -31,7 +32,7 @@ MAX_REF = 250
 ASK_LOCK = "changeover.request"
 # How many are looked at in one go.
 AT_ONCE = 20
-_REF = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+@-]*")
+_REF = re.compile(r"\w[\w./+@-]*")
 _SHA = re.compile(r"[0-9a-f]{7,40}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NEVER_IN_A_REF = ("..", "//", "@{", "/.", ".lock/")
@@ -63,7 +64,13 @@ def require_allowed_commit(
         Refused: it is a commit that no allowed branch has.
     """
     allowed = allowed_refs(settings)
-    named = any(fnmatchcase(ref, pattern) for pattern in allowed)
+    # By what was found and not by how it was said: `refs/heads/x` fits no `r*`, it is branch x.
+    found = [meaning for meaning in checkout.meanings(ref) if meaning.kind != COMMIT]
+    named = any(
+        fnmatchcase(m.unmistakable if p.startswith("refs/") else m.name, p)
+        for m in found
+        for p in allowed
+    )
     if not named and not checkout.is_on(sha, allowed):
         raise _not_allowed(ref, settings)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,9 +24,10 @@ from apps.ops.source import Checkout, Commit
 from apps.ops.stack.engine import Engine
 from tests.integration.ops.front_door import FrontDoor
 from tests.integration.ops.provisioned_server import SshServer
+from tests.servers import HUNG_SECONDS
 
 if TYPE_CHECKING:
-    from tests.conftest import OpsSettingsFactory
+    from tests.conftest import Git, OpsSettingsFactory
     from tests.servers import PostgresServer
 
 NEW, OLD = "b" * 40, "a" * 40
@@ -66,6 +69,27 @@ def database(
     """A migrated and empty database, on a server that this test may freeze, stop and restart."""
     with django_db_blocker.unblock(), using(own_postgres):
         yield own_postgres
+
+
+@pytest.fixture
+def checkout(git: Git) -> Checkout:
+    return Checkout(git.checkout, remote="origin", branch="main")
+
+
+def bring(checkout: Checkout, sha: str) -> None:
+    checkout.fetch(seconds=HUNG_SECONDS, say=print)
+    checkout.bring(sha, seconds=HUNG_SECONDS, say=print)
+
+
+def built(checkout: Checkout, sha: str) -> dict[str, bytes]:
+    with checkout.archive(sha) as stream:
+        content = stream.read()
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return {
+            member.name: tar.extractfile(member).read() if member.isfile() else b""  # type: ignore[union-attr]
+            for member in tar
+            if not member.isdir()
+        }
 
 
 @pytest.fixture

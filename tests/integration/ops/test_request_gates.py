@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -33,11 +34,6 @@ from tests.integration.ops.conftest import begin
 from tests.servers import HUNG_SECONDS
 
 db = pytest.mark.django_db
-
-
-@pytest.fixture
-def checkout(git: Git) -> Checkout:
-    return Checkout(git.checkout, remote="origin", branch="main")
 
 
 def test_a_commit_may_be_asked_for_when_an_allowed_branch_has_it(
@@ -74,9 +70,28 @@ def test_a_branch_named_like_a_commit_lets_no_other_commit_in(
     deploy.settings = replace(deploy.settings, checkout=git.checkout)
     deploy._plan = None
 
-    with pytest.raises(Refused, match="may not be asked for through the site, only main"):
+    with pytest.raises(Refused, match="means 2 commits"):
         Fetch().run(deploy)
     assert not deploy.planned
+
+
+@pytest.mark.parametrize("said", ["evil", "refs/heads/evil", "heads/evil", "origin/evil"])
+def test_no_way_to_say_a_branch_makes_it_fit_a_pattern_for_other_names(
+    git: Git, checkout: Checkout, ops_settings: OpsSettingsFactory, said: str
+) -> None:
+    git.run("checkout", "--quiet", "-b", "evil")
+    evil = git.push("Evil", {"README": "mine\n"})
+    checkout.fetch(seconds=HUNG_SECONDS, say=print)
+
+    allowing, other = ("ev*", "refs/heads/*"), ("r*", "h*", "o*", "refs/tags/*")
+    for pattern in allowing + other:
+        settings = ops_settings(request_refs=(pattern,))
+        with (
+            nullcontext()
+            if pattern in allowing
+            else pytest.raises(Refused, match="may not be asked for")
+        ):
+            requests.require_allowed_commit(evil, said, checkout=checkout, settings=settings)
 
 
 @pytest.mark.django_db(transaction=True)

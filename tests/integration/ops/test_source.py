@@ -20,11 +20,6 @@ from tests.conftest import Git
 from tests.servers import HUNG_SECONDS
 
 
-@pytest.fixture
-def checkout(git: Git) -> Checkout:
-    return Checkout(git.checkout, remote="origin", branch="main")
-
-
 def fetch(checkout: Checkout, seconds: float = HUNG_SECONDS) -> None:
     checkout.fetch(seconds=seconds, say=print)
 
@@ -71,36 +66,6 @@ def test_the_remotes_branch_counts_and_not_the_servers_own(git: Git, checkout: C
 
     assert git.on_server("rev-parse", "main") == git.first
     assert checkout.resolve("main") == second
-
-
-def test_a_branch_whose_name_looks_like_a_commit_is_the_branch(
-    git: Git, checkout: Checkout
-) -> None:
-    git.run("checkout", "--quiet", "-b", git.first[:8])
-    branch = git.push("On a branch")
-    fetch(checkout)
-
-    assert checkout.resolve(git.first[:8]) == branch
-
-
-@pytest.mark.parametrize(
-    "ref",
-    [
-        *("--upload-pack=x", "-h", "--help", "--exec=id", "-"),
-        *("a..b", "main..main", "main...main", "^main", "main^{tree}", "main:README"),
-        *("main\nmain", "main ", " main", "main\t", ".", "..", "/", "//", "@", "@{u}", "*", "?"),
-        *("../../heads/main", "refs/heads/main", "refs/remotes/origin/main", "origin/main"),
-        *("", "nowhere", "f" * 40, "0000", "x" * 5000, "mäin", "$(id)", "main;id", "'main'"),
-    ],
-)
-def test_what_is_no_ref_of_the_remote_is_refused(checkout: Checkout, ref: str) -> None:
-    with pytest.raises(Refused) as caught:
-        checkout.resolve(ref)
-
-    assert caught.value.exit_code == 5
-    assert caught.value.found == (
-        f"{ref!r} is not a branch or tag of 'origin', nor a commit that it has."
-    )
 
 
 def test_a_deleted_branch_is_forgotten_and_a_moved_tag_followed(
@@ -333,7 +298,7 @@ def test_a_remote_that_hangs_has_a_deadline(
 ) -> None:
     git.on_server("remote", "set-url", "origin", f"git://127.0.0.1:{silent_server}/x.git")
 
-    with pytest.raises(StepFailed, match="git could not fetch"):
+    with pytest.raises(StepFailed, match=r"'origin': it timed out and was ended after 0\.5 s"):
         fetch(checkout, seconds=0.5)
 
     assert not [p for p in children() if b"fetch" in p]

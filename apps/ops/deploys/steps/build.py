@@ -7,6 +7,7 @@ from apps.ops.deploys.environment import missing_variables
 from apps.ops.deploys.plan import has_images
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import Refused
+from apps.ops.source import Checkout, Commit
 from apps.ops.stack import inventory
 from apps.ops.stack.build import base_images, build
 from apps.ops.stack.images import Images
@@ -23,10 +24,10 @@ class Build(Step):
 
     def run(self, deploy: Deploy) -> str:
         release, refresh = deploy.plan.commit.sha, deploy.options.refresh
-        _require_variables(deploy)
+        require_variables(deploy.checkout, deploy.plan.commit)
         if has_images(deploy.engine, release) and not refresh:
             return "its image is there already"
-        _require_room(deploy.settings.min_free_mb)
+        require_room(deploy.settings.min_free_mb)
         # Before: a refresh of what is live gives its name to another image.
         live = inventory.read(deploy.engine, deploy.plan.live_release or release)
         if refresh:
@@ -73,17 +74,17 @@ def _tell_changes(deploy: Deploy, live: inventory.Inventory, built: inventory.In
     return f"{len(changes) or 'no'} package{'' if len(changes) == 1 else 's'} changed"
 
 
-def _require_variables(deploy: Deploy) -> None:
-    """Known without an image, so it need not wait for one."""
-    commit = deploy.plan.commit
-    if missing := missing_variables(deploy.checkout, commit.sha):
+def require_variables(checkout: Checkout, commit: Commit) -> None:
+    """Known without an image, so it need not wait for one. Raises Refused."""
+    if missing := missing_variables(checkout, commit.sha):
         raise Refused(
             f"Release {commit.short} needs {', '.join(missing)}, which .env does not set.",
-            next=f"nano {deploy.settings.checkout / '.env'}   # .env.example describes them",
+            next=f"nano {checkout.path / '.env'}   # .env.example describes them",
         )
 
 
-def _require_room(min_free_mb: int) -> None:
+def require_room(min_free_mb: int) -> None:
+    """Raises Refused: there are fewer megabytes (of 10^6 bytes) where Docker keeps images."""
     # This container's root lies on the file system that Docker keeps its images on.
     root = os.statvfs("/")
     free_mb = root.f_bavail * root.f_frsize // 1_000_000

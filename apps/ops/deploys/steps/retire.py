@@ -45,7 +45,8 @@ class Retire(Step):
         deploy.engine.tag(f"{deploy.settings.project}:utility-{release}", "utility")
         again = deploy.intended(self.name) is not None
         deploy.intend(self.name, checkout=release)
-        deploy.checkout.move_to(release, again=again)
+        if told := deploy.checkout.move_to(release, again=again):
+            deploy.note(told)
 
 
 def _is_superuser(deploy: Deploy, old: Color) -> bool:

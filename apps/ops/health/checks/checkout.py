@@ -28,16 +28,16 @@ class _Checkout(Checkout):
         return max(self._deadline - monotonic(), LEAST_SECONDS)
 
     def head(self) -> str:
-        return self._git("rev-parse", "HEAD", seconds=self._left)
+        return self.git.run("rev-parse", "HEAD", seconds=self._left)
 
     def changed(self) -> list[str]:
-        # Without the lock on the index, which a deployment's git may want at this moment.
-        status = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
-        return self._git(*status, seconds=self._left, strip=False).splitlines()
+        return self.changed_files(seconds=self._left)
 
     def remote_head(self) -> str:
         """The branch's commit at the remote; "" when it has no such branch."""
-        asked = self._git("ls-remote", self.remote, f"refs/heads/{self.branch}", seconds=self._left)
+        asked = self.git.run(
+            "ls-remote", self.remote, f"refs/heads/{self.branch}", seconds=self._left
+        )
         return asked.split("\t")[0]
 
 
@@ -57,9 +57,10 @@ def look(settings: OpsSettings) -> Result:
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return bad(
-            f"{changed[0][3:]}{more} in the checkout differ from what was committed: a deployment "
+            f"{changed[0]}{more} in the checkout differ from what was committed: a deployment "
             "is refused.",
-            next=f"git -C {path} diff   # then commit it elsewhere, or: git -C {path} checkout .",
+            next=f"git -C {path} diff --submodule=diff   # then commit it elsewhere, and put it "
+            f"back: git -C {path} checkout ., in a submodule there",
             **figures,
         )
     try:
