@@ -14,7 +14,7 @@ def require_whole_clone(git: Git, *, remote: str) -> None:
 
     Raises:
         Refused: it is a worktree or borrows another clone's objects, and that one cannot be seen;
-            or it has no such remote.
+            it has no such remote, or commits that releases cannot be named by.
         StepFailed: it is no clone, or a damaged one.
     """
     path = git.path
@@ -35,6 +35,11 @@ def require_whole_clone(git: Git, *, remote: str) -> None:
     if common is None:
         raise StepFailed(
             f"git cannot read {path}.", next=f"git -C {path} status   # damaged? Clone it anew"
+        )
+    if git.ask("rev-parse", "--show-object-format") != "sha1":
+        raise Refused(
+            f"{path} names its commits by SHA-256, and a release is named by SHA-1 here.",
+            next="git clone URL DIRECTORY   # of a repository made without --object-format=sha256",
         )
     objects = path / common / "objects"
     borrowed = objects / "info" / "alternates"

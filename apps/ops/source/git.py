@@ -47,16 +47,20 @@ class Git:
         with tempfile.TemporaryFile() as stdin:
             stdin.write(given.encode(errors="surrogateescape"))
             stdin.seek(0)
-            output = processes.run(
-                argv,
-                seconds=seconds,
-                say=say,
-                stdin=stdin,
-                env=environment,
-                owner=owner,
-                merge_stderr=False,
-                max_output=math.inf,
-            )
+            try:
+                output = processes.run(
+                    argv,
+                    seconds=seconds,
+                    say=say,
+                    stdin=stdin,
+                    env=environment,
+                    owner=owner,
+                    merge_stderr=False,
+                    max_output=math.inf,
+                )
+            except ProgramFailed as error:
+                error.next = f"git -C {self.path} status   # as the clone's owner: does git answer?"
+                raise
         return output.strip("\n") if strip else output
 
     def ask(

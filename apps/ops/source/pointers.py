@@ -42,7 +42,7 @@ def pointers(store: Store, tree: str) -> list[tuple[str, list[str], str]]:
 
 def _with_lines(store: Store, tree: str, lines: tuple[str, ...], among: set[str]) -> list[str]:
     patterns = [word for line in lines for word in ("-e", line)]
-    options = ("-P", "-a", "-l", "-z", "--all-match", "--no-recurse-submodules", "--full-name")
+    options = ("-P", "-a", "-l", "-z", "--all-match", "--no-recurse-submodules", "--no-color")
     try:
         found = store.run("grep", *options, *patterns, tree)
     except ProgramFailed as error:

@@ -153,6 +153,44 @@ def test_a_rewritten_remote_and_commits_of_the_checkout_are_told(
     assert (git.on_server("rev-parse", "HEAD"), git.on_server("rev-parse", "main")) == (other, mine)
 
 
+def test_the_checkout_stays_on_its_branch_when_a_tag_has_that_name_and_a_hook_fails(
+    git: Git, checkout: Checkout
+) -> None:
+    second = git.push("Second")
+    git.run("push", "--quiet", "origin", f"{git.first}:refs/tags/main")
+    hooks = git.checkout / ".git/hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("post-merge", "post-checkout"):
+        (hooks / name).write_text("#!/bin/sh\nexit 2\n")
+        (hooks / name).chmod(0o755)
+    fetch(checkout)
+
+    assert checkout.move_to(second) == ""
+    assert git.on_server("symbolic-ref", "HEAD") == "refs/heads/main"
+    assert git.on_server("rev-parse", "HEAD") == second
+    checkout.move_to(git.first)
+    assert git.on_server("rev-parse", "HEAD") == git.first
+
+
+def test_a_git_that_hangs_is_no_answer_and_said(git: Git, checkout: Checkout) -> None:
+    hook = git.checkout / ".git/hangs"
+    hook.write_text("#!/bin/sh\nsleep 300\n")
+    hook.chmod(0o755)
+    git.on_server("config", "core.fsmonitor", str(hook))
+
+    with pytest.raises(StepFailed, match=r"did not end within 0\.5 s and was ended") as caught:
+        checkout.changed_files(seconds=0.5)
+    assert caught.value.next.startswith(f"git -C {git.checkout} status")
+
+
+def test_a_repository_of_sha_256_is_refused(git: Git, checkout: Checkout) -> None:
+    shutil.rmtree(git.checkout)
+    git.run("init", "--quiet", "--object-format=sha256", str(git.checkout))
+
+    with pytest.raises(Refused, match="names its commits by SHA-256"):
+        fetch(checkout)
+
+
 def test_what_is_in_the_way_of_the_checkout_is_said_and_kept(git: Git, checkout: Checkout) -> None:
     sha = git.push("Second", {"new": "theirs"})
     fetch(checkout)

@@ -29,6 +29,7 @@ def test_what_only_points_to_its_content_is_refused_by_name(
 ) -> None:
     sha = git.push("Pointer", {"static/Größe 1.png": content, "b.png": content, "c": "plain"})
 
+    git.on_server("config", "color.ui", "always")
     with pytest.raises(Refused) as caught:
         bring(checkout, sha)
 

@@ -43,7 +43,8 @@ class Command(CommandWithExitCodes):
             "ref",
             nargs="?",
             metavar="REF",
-            help=f"A branch, tag or SHA of the remote. Default: {settings.OPS.branch}.",
+            help="A branch, tag or SHA of the remote; refs/heads/X or refs/tags/X when both are "
+            f"called X. Default: {settings.OPS.branch}.",
         )
         parser.add_argument(
             "--plan",
