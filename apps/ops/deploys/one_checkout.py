@@ -18,11 +18,14 @@ from apps.ops.stack.engine import Engine, EngineAway
 FILE = "checkout.json"
 
 
-def require_it(settings: OpsSettings, engine: Engine, *, adopt: bool = False) -> None:
-    """Only for the holder of the deploy lock. Without Docker nothing is known, and nothing said.
+def require_it(
+    settings: OpsSettings, engine: Engine, *, adopt: bool = False, remember: bool = True
+) -> None:
+    """Without Docker nothing is known, and nothing said.
 
     Args:
         adopt: this one takes the other one's place, as was asked.
+        remember: write down which one it is. Only for the holder of the deploy lock.
 
     Raises:
         Refused: what runs was made from another checkout.
@@ -41,7 +44,7 @@ def require_it(settings: OpsSettings, engine: Engine, *, adopt: bool = False) ->
             next=f"cd {there}   # deploy there; if this one is to take its place: "
             "manage.py deploy --adopt-checkout",
         )
-    if inode is not None and inode != _read(known):
+    if remember and inode is not None and inode != _read(known):
         # On a full disk the next move of this directory has to be told.
         with suppress(OSError):
             durable.write(known, json.dumps(inode))

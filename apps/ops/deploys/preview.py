@@ -10,9 +10,11 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
+from apps.ops import freezes
 from apps.ops.conf import OpsSettings
+from apps.ops.deploys import one_checkout
 from apps.ops.deploys.choosing import choose
-from apps.ops.deploys.context import compose_on
+from apps.ops.deploys.context import Options, compose_on
 from apps.ops.deploys.environment import with_changes
 from apps.ops.deploys.outside import Outside, outside_changes
 from apps.ops.deploys.pipeline import deploy_steps
@@ -28,7 +30,7 @@ SHOWN_COMMITS = 20
 
 
 def describe(
-    ref: str | None, *, settings: OpsSettings, refresh: bool, as_json: bool
+    ref: str | None, *, settings: OpsSettings, options: Options, as_json: bool
 ) -> list[str] | dict[str, Any]:
     """What `deploy REF` would do now, in lines or as JSON.
 
@@ -42,6 +44,8 @@ def describe(
     """
     checkout = Checkout(settings.checkout, remote=settings.remote, branch=settings.branch)
     engine = Engine(settings.project)
+    one_checkout.require_it(settings, engine, adopt=options.adopt_checkout, remember=False)
+    freezes.require_not_frozen(options.override, state_dir=settings.state_dir)
     notes: list[str] = []
     plan = choose(
         ref,
@@ -56,7 +60,7 @@ def describe(
         compose = partial(compose_on, settings=settings, checkout=checkout, scratch=Path(scratch))
         plan = with_changes(plan, engine=engine, compose=compose, directory=settings.secrets_dir)
         outside = outside_changes(plan, checkout=checkout, compose=compose)
-    plan = replace(plan, image_exists=plan.image_exists and not refresh)
+    plan = replace(plan, image_exists=plan.image_exists and not options.refresh)
     require_variables(checkout, plan.commit)
     if not plan.image_exists:
         require_room(settings.min_free_mb)
@@ -65,7 +69,11 @@ def describe(
         steps = [step.name for step in deploy_steps()]
         found = {"migrations": migrations, "outside": asdict(outside), "steps": steps}
         return {**plan_as_json(plan), **found, "notes": notes}
-    return [*_lines(plan, migrations, outside, refresh=refresh), *notes, "Nothing was changed."]
+    return [
+        *_lines(plan, migrations, outside, refresh=options.refresh),
+        *notes,
+        "Nothing was changed.",
+    ]
 
 
 def _pending(files: list[str]) -> list[str] | None:

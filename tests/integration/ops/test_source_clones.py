@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.ops import freezes
 from apps.ops.deploys import preview
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.steps.fetch import Fetch
@@ -201,6 +202,7 @@ def test_what_is_in_the_way_of_the_checkout_is_said_and_kept(git: Git, checkout:
     assert (git.checkout / "new").read_text() == "mine"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_plan_is_refused_as_the_deployment_would_be(
     git: Git, deploy: Deploy, ops_settings: OpsSettingsFactory
 ) -> None:
@@ -214,9 +216,15 @@ def test_the_plan_is_refused_as_the_deployment_would_be(
         return caught.value.found, caught.value.next, caught.value.exit_code
 
     def planned() -> object:
-        return preview.describe(None, settings=deploy.settings, refresh=False, as_json=False)
+        return preview.describe(
+            None, settings=deploy.settings, options=deploy.options, as_json=False
+        )
 
     refused = told(lambda: Fetch().run(deploy))
     assert refused[0] == "The checkout has changes that git does not have: README."
     assert refused[2] == 5
     assert told(planned) == refused
+
+    (git.checkout / "README").write_text("one\n")
+    freezes.freeze("A sale", by="ada", state_dir=deploy.settings.state_dir)
+    assert told(planned)[2] == 4

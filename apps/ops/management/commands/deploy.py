@@ -84,9 +84,6 @@ class Command(CommandWithExitCodes):
         add_format(parser)
 
     def handle(self, *args: Any, ref: str | None, plan: bool, **options: Any) -> None:
-        if plan:
-            self._print_plan(ref, refresh=options["refresh"], as_json=options["format"] == "json")
-            return
         chosen = Options(
             bake=not options["no_bake"],
             maintenance=options["maintenance"],
@@ -95,6 +92,9 @@ class Command(CommandWithExitCodes):
             refresh=options["refresh"],
             adopt_checkout=options["adopt_checkout"],
         )
+        if plan:
+            self._print_plan(ref, chosen, as_json=options["format"] == "json")
+            return
         outcome = deploy(
             ref,
             settings=settings.OPS,
@@ -104,9 +104,9 @@ class Command(CommandWithExitCodes):
         )
         sys.exit(outcome.exit_code)
 
-    def _print_plan(self, ref: str | None, *, refresh: bool, as_json: bool) -> None:
+    def _print_plan(self, ref: str | None, options: Options, *, as_json: bool) -> None:
         try:
-            found = preview.describe(ref, settings=settings.OPS, refresh=refresh, as_json=as_json)
+            found = preview.describe(ref, settings=settings.OPS, options=options, as_json=as_json)
         except OpsError as error:
             self.tell(error, traffic="Nothing was changed; traffic is as it was.")
             sys.exit(error.exit_code)
