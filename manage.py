@@ -5,7 +5,10 @@ a traceback has no secret in it."""
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
+
+OPS_COMMANDS = Path(__file__).parent / "apps" / "ops" / "management" / "commands"
 
 
 def safe(text: str) -> str:
@@ -27,6 +30,11 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from apps.ops.variables import Environment
+
+    # These refuse by themselves, or go on and say what is wrong.
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    Environment.only_collects = (OPS_COMMANDS / f"{Path(command).name}.py").exists()
     try:
         execute_from_command_line(sys.argv)
     except KeyboardInterrupt:

@@ -6,19 +6,28 @@ stop_grace_period; `manage.py check --deploy` (ops.E003) holds them to it.
 
 import gc
 import os
+import sys
+
+from apps.ops.conf import OpsSettings
+from apps.ops.variables import Environment
+
+env = Environment(os.environ)
+ops = OpsSettings.from_env(env)
+if env.wrong:
+    sys.exit("\n".join(env.wrong))
 
 bind = "0.0.0.0:8000"
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_WORKERS") or "2")
-threads = int(os.environ.get("WEB_THREADS") or "16")
+workers = ops.web_workers
+threads = ops.web_threads
 
 # One boot for all workers: the first ready answer then speaks for every one of them, where
 # without it the slower ones make their first clients wait for an import of the whole project.
 # Nothing may connect to the database before the fork.
 preload_app = True
 
-timeout = int(os.environ.get("WEB_REQUEST_SECONDS") or "30")
-graceful_timeout = int(os.environ.get("WEB_GRACEFUL_SECONDS") or "35")
+timeout = ops.web_request_seconds
+graceful_timeout = ops.web_graceful_seconds
 
 # Longer than Caddy keeps its idle upstream connections (60 s, Caddyfile), so that it is Caddy who
 # closes them: the other way round a request can meet a connection that is just being closed.

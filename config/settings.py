@@ -1,46 +1,48 @@
 """Django settings. Every value that differs between machines comes from the environment.
 
 `.env.example` describes each variable; `NAME_FILE=/path` reads `NAME` from a file (Docker secrets).
+Yours: `CURRENCY = env("SHOP_CURRENCY", "EUR")`, of the default's type.
 """
 
 import os
 from pathlib import Path
-
-import environ
+from typing import Any
 
 from apps.ops import beside_the_socket
+from apps.ops.addresses import email_settings
 from apps.ops.conf import OpsSettings
 from apps.ops.roles.logins import OWNER, Logins
 from apps.ops.secret_files import forget_unwritten
+from apps.ops.site_conf import SiteSettings
+from apps.ops.variables import Environment, read_dotenv
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 forget_unwritten(os.environ)
-env = environ.FileAwareEnv()
 # On a laptop: in a container Compose has read it, and what is set already is left.
-env.read_env(BASE_DIR / ".env", parse_comments=True)
+read_dotenv(BASE_DIR / ".env", os.environ)
+env = Environment(os.environ)
+site = SiteSettings.from_env(env)
+OPS = OpsSettings.from_env(env)
 
-DEBUG = env.bool("DEBUG", default=False)
-# Empty, a deployment can still say and record that it is missing. (A file ends with a newline.)
-SECRET_KEY = env.str("SECRET_KEY", default="").strip()
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+DEBUG = site.debug
+SECRET_KEY = site.secret_key
+SECRET_KEY_FALLBACKS = [*site.secret_key_fallbacks]
 
-# What this process is: baked into the image (RELEASE) and said by the compose file (COLOR, ROLE).
-RELEASE = env.str("RELEASE", default="unreleased")
-COLOR = env.str("COLOR", default="")
-ROLE = env.str("ROLE", default="web")
+# What this process is.
+RELEASE = site.release
+COLOR = site.color
+ROLE = site.role
 
-SITE_HOST = env.str("SITE_HOST", default="localhost")
+SITE_HOST = OPS.site_host
 ALLOWED_HOSTS = [
     SITE_HOST,
     f"www.{SITE_HOST}",
     f"blue.{SITE_HOST}",
     f"green.{SITE_HOST}",
-    *env.list("ALLOWED_HOSTS", default=[]),
+    *site.allowed_hosts,
 ]
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-
-OPS = OpsSettings.from_env(env)
+CSRF_TRUSTED_ORIGINS = [*site.csrf_trusted_origins]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -88,18 +90,14 @@ TEMPLATES = [
 
 # Web and worker, operations and migrations sign in as roles of their own, once a deployment has
 # made them.
-POSTGRES_LOGINS = Logins(
-    env.str("POSTGRES_USER", default="site"),
-    env.str("POSTGRES_PASSWORD", default="").strip(),
-    OPS.secrets_dir,
-)
-DATABASES = {
+POSTGRES_LOGINS = Logins(site.postgres_user, site.postgres_password, OPS.secrets_dir)
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": env.str("POSTGRES_DB", default="site"),
+        "NAME": site.postgres_db,
         **POSTGRES_LOGINS.for_process(ROLE),
-        "HOST": env.str("POSTGRES_HOST", default="postgres"),
-        "PORT": env.int("POSTGRES_PORT", default=5432),
+        "HOST": site.postgres_host,
+        "PORT": site.postgres_port,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
@@ -114,13 +112,13 @@ if ROLE == "utility" and (owner := POSTGRES_LOGINS.of(OWNER)):
     DATABASES["owner"] = {**DATABASES["default"], **owner}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="redis://redis:6379/0")
-CACHES = {
+REDIS_URL = site.redis_url
+CACHES: dict[str, dict[str, Any]] = {
     "default": {
         # Django's, which leaves a Redis that hangs alone for a while.
         "BACKEND": "apps.ops.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "KEY_PREFIX": env.str("COMPOSE_PROJECT_NAME", default="changeover"),
+        "KEY_PREFIX": OPS.project,
         "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
     }
 }
@@ -167,7 +165,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = site.time_zone
 USE_TZ = True
 
 STATIC_URL = "/static/"
@@ -175,7 +173,7 @@ STATIC_URL = "/static/"
 # manifest, to the volume that Caddy serves.
 STATIC_ROOT = BASE_DIR / "staticfiles"
 MEDIA_URL = "/media/"
-MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
+MEDIA_ROOT = BASE_DIR / site.media_root
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -186,21 +184,22 @@ STORAGES = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
 # Without one, what would be sent stands in the log.
-EMAIL_URL = env.str("EMAIL_URL", default="").strip() or "consolemail://"
-vars().update(environ.Env.email_url_config(EMAIL_URL))
+vars().update(email_settings(site.email_url or "consolemail://"))
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or f"ops@{SITE_HOST}"
+DEFAULT_FROM_EMAIL = site.default_from_email or f"ops@{SITE_HOST}"
 
 # HTTPS ends at Caddy (or at the CDN before it), which sets this header and drops a client's own.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SITE_SCHEME = env.str("SITE_SCHEME", default="https")
-HTTPS_ONLY = env.bool("HTTPS_ONLY", default=SITE_SCHEME == "https" and not DEBUG)
+SITE_SCHEME = site.site_scheme
+HTTPS_ONLY = SITE_SCHEME == "https" and not DEBUG if site.https_only is None else site.https_only
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600 if HTTPS_ONLY else 0)
-SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
-SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
+SECURE_HSTS_SECONDS = 3600 if HTTPS_ONLY else 0
+if site.secure_hsts_seconds is not None:
+    SECURE_HSTS_SECONDS = site.secure_hsts_seconds
+SECURE_HSTS_INCLUDE_SUBDOMAINS = site.secure_hsts_include_subdomains
+SECURE_HSTS_PRELOAD = site.secure_hsts_preload
 SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
 
 LOGGING = {
@@ -213,5 +212,8 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": site.log_level},
 }
+
+# Last, when all is read: an error names what cannot be, and an ops command goes on (variables.py).
+WRONG_VARIABLES = env.require_right()

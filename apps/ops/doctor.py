@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+from django.conf import settings as site
 from docker.errors import DockerException, NotFound
 from requests import RequestException
 
@@ -34,6 +35,7 @@ from apps.ops.health.runner import Finding
 from apps.ops.models import Deployment
 from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine, EngineAway
+from apps.ops.variables import DEFAULT_COUNTS
 
 # With the start of Python, both together stay below 5 s, whatever hangs.
 LOOK_SECONDS = 2.5
@@ -204,7 +206,14 @@ def _history(settings: OpsSettings) -> Result:
     )
 
 
+def _variables(settings: OpsSettings) -> Result:
+    if wrong := site.WRONG_VARIABLES:
+        return bad(f"{' '.join(wrong)} {DEFAULT_COUNTS}", next="mend it in .env: docs/settings.md")
+    return good("Every variable can be read.")
+
+
 OWN = (
+    HealthCheck("variables", _variables),
     HealthCheck("live", _live, Status.BAD, "docker compose ps --all"),
     HealthCheck("maintenance", _maintenance),
     HealthCheck("deployment", _deployment, Status.BAD, "df -h   # the state volume hangs"),

@@ -1,20 +1,34 @@
 """The text of a `.env` file: read as Compose reads it, compared by its names, filled in.
 
-Nothing in here puts a value into a message.
+Compose reads the project's `.env` and a service's `env_file` by the same rules
+(compose-spec/compose-go, dotenv); tests hold these to what Compose itself answers. Nothing in here
+puts a value into a message.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=[ \t]*(.*)", re.DOTALL)
+from apps.ops.interpolation import expand, has_variable
+
 _DESCRIBED = re.compile(r"^#?[ \t]*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
-_COMMENT = re.compile(r"(^|\s+)#.*$")
-# "${" begins a variable: Compose reads nothing of a file in which one is not whole.
-_NOT_WHOLE = re.compile(r"(?<!\\)\$\{(?![A-Za-z_][A-Za-z0-9_]*(?:\}|:?[-?+].*\}))", re.DOTALL)
-_QUOTED = {'"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL), "'": re.compile(r"'([^']*)'")}
+# Blanks within a line and at its end, as Go has them.
+_BLANK = "\t\v\f\r \x85\xa0"
+_WHITE = (
+    f"{_BLANK}\n\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_QUOTED = {q: re.compile(rf"{q}((?:[^{q}\\]|\\.)*){q}", re.DOTALL) for q in "'\""}
+_ESCAPED = re.compile(r"\\(?:[abcfnrtv$\"\\]|0[0-9]{0,3})")
+_ESCAPES = {r"\a": "\a", r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\t"}
+_ESCAPES |= {r"\v": "\v", r"\"": '"', "\\\\": "\\", r"\$": "$$"}
+_OCTAL = re.compile(r"[0-3][0-7]{2}")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +37,19 @@ class Dotenv:
 
     Attributes:
         values: by name; of a name that is set twice the last one, as Compose does.
-        wrong: the numbers of lines that are no assignment, or none that Compose can read.
+        wrong: the numbers of the lines at which Compose refuses the file, or makes of it what no
+            container can be given.
+        bare: names of lines without a "=", by their numbers: they have the value that the shell
+            gives. They may be anything: a line of a key.
         interpolated: names whose value has a "$" that Compose takes for a variable.
+        written: their values before that.
     """
 
     values: Mapping[str, str]
     wrong: tuple[int, ...]
+    bare: Mapping[int, str]
     interpolated: tuple[str, ...]
+    written: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,10 @@ class Example:
 
     def unknown(self, given: Dotenv) -> list[str]:
         """Names that it does not tell of: most often a slip of the pen."""
-        return [n for n in given.values if not {n, n.removesuffix("_FILE")} & self.known]
+        return [n for n in given.values if not self.has(n)]
+
+    def has(self, name: str) -> bool:
+        return not self.known.isdisjoint((name, name.removesuffix("_FILE")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +93,137 @@ class Changes:
         return "; ".join(said) or "unchanged"
 
 
-def parse(text: str) -> Dotenv:
-    values: dict[str, str] = {}
-    wrong: list[int] = []
-    interpolated: dict[str, None] = {}
-    # Windows' mark at the beginning is nothing to Compose, too.
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
-    number = 0
-    while number < len(lines):
-        line, first = lines[number], number + 1
-        number += 1
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _ASSIGNMENT.fullmatch(line)
-        if match is None:
-            wrong.append(first)
-            continue
-        name, raw = match[1], match[2]
-        if pattern := _QUOTED.get(raw[:1]):
-            # A value in quotes may go on over several lines: a certificate, a key.
-            quoted, end = pattern.match(raw), number
-            while not quoted and end < len(lines):
-                raw = f"{raw}\n{lines[end]}"
-                end += 1
-                quoted = pattern.match(raw)
-            if quoted is None:
-                wrong.append(first)
-                continue
-            number, value = end, quoted[1]
+def of_file(path: Path, known: Mapping[str, str] = _NOTHING) -> Dotenv:
+    """What a file says; nothing, where it is not there or cannot be read."""
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except OSError:
+        text = ""
+    return parse(text, known)
+
+
+def parse(text: str, known: Mapping[str, str] = _NOTHING) -> Dotenv:
+    """
+    Args:
+        known: the environment of the shell that asks Compose.
+    """
+    reading = _Reading(text.removeprefix("\ufeff"), known)
+    reading.all()
+    return Dotenv(
+        reading.values,
+        tuple(reading.wrong),
+        reading.bare,
+        tuple(reading.written),
+        reading.written,
+    )
+
+
+class _Reading:
+    """Goes through a text, a statement at a time. Compose ends at the first that is none; here it
+    is noted, and the next line is looked at."""
+
+    def __init__(self, text: str, known: Mapping[str, str]) -> None:
+        self._text = text
+        self._at = 0
+        self._known = known
+        self.values: dict[str, str] = {}
+        self.wrong: list[int] = []
+        self.bare: dict[int, str] = {}
+        self.written: dict[str, str] = {}
+
+    def all(self) -> None:
+        while self._to_statement():
+            begun = self._at
+            try:
+                self._statement()
+            except ValueError:
+                self.wrong.append(self._text.count("\n", 0, begun) + 1)
+                self._at = self._end_of_line(begun)
+
+    def _to_statement(self) -> bool:
+        rest = self._text[self._at :]
+        self._at += len(rest) - len(rest.lstrip(_WHITE))
+        while self._text.startswith("#", self._at):
+            self._at = self._end_of_line(self._at)
+            rest = self._text[self._at :]
+            self._at += len(rest) - len(rest.lstrip(_WHITE))
+        return self._at < len(self._text)
+
+    def _statement(self) -> None:
+        begun = self._at
+        if export := re.compile(r"export[\t\n\f\r ]+").match(self._text, self._at):
+            self._at += len("export") + len(export[0][6:]) - len(export[0][6:].lstrip(_BLANK))
+        name, end = self._name()
+        if end == "\n":
+            self.bare[self._text.count("\n", 0, begun) + 1] = name
+            if name in self._known:
+                self.values[name] = self._known[name]
+            return
+        if not name:
+            raise ValueError
+        self._skip_blanks()
+        value, is_literal = self._value()
+        self.written.pop(name, None)
+        if not is_literal and has_variable(value):
+            self.written[name] = value
+        self.values[name] = value if is_literal else expand(value, self._lookup)
+
+    def _name(self) -> tuple[str, str]:
+        """The name that begins here, and what ends it; goes behind that."""
+        begun = self._at
+        for at in range(begun, len(self._text)):
+            char = self._text[at]
+            if char in "=:\n":
+                break
+            is_of_name = char in "_.-[]" or unicodedata.category(char)[0] in "LN"
+            if not is_of_name and char not in _BLANK:
+                raise ValueError
         else:
-            value = _COMMENT.sub("", raw).strip()
-        values[name] = value
-        interpolated.pop(name, None)
-        if "$" in (meant := value.replace("$$", "")) and raw[:1] != "'":
-            interpolated[name] = None
-            if _NOT_WHOLE.search(meant):
-                wrong.append(first)
-    return Dotenv(values, tuple(wrong), tuple(interpolated))
+            # Without a line's end Compose takes it for a value that has no name.
+            raise ValueError
+        name = self._text[begun:at].rstrip(_WHITE)
+        if " " in name:
+            raise ValueError
+        self._at = at + 1
+        return name, char
+
+    def _value(self) -> tuple[str, bool]:
+        """The value that begins here, and whether a "$" in it is one; goes behind it."""
+        pattern = _QUOTED.get(self._text[self._at : self._at + 1])
+        if pattern is None:
+            end = self._end_of_line(self._at)
+            value = self._text[self._at : end].partition(" #")[0].rstrip(_WHITE)
+            self._at = end
+            return value, False
+        quoted = pattern.match(self._text, self._at)
+        if quoted is None:
+            raise ValueError
+        self._at = quoted.end()
+        quote = quoted[0][0]
+        value = _without_escapes_of(quote, quoted[1])
+        return (value, True) if quote == "'" else (_ESCAPED.sub(_escape, value), False)
+
+    def _lookup(self, name: str) -> str | None:
+        return self._known.get(name, self.values.get(name))
+
+    def _skip_blanks(self) -> None:
+        while self._text[self._at : self._at + 1] in tuple(_BLANK):
+            self._at += 1
+
+    def _end_of_line(self, begun: int) -> int:
+        end = self._text.find("\n", begun)
+        return len(self._text) if end < 0 else end
+
+
+def _without_escapes_of(quote: str, text: str) -> str:
+    return re.sub(r"\\(.)", lambda m: quote if m[1] == quote else m[0], text, flags=re.DOTALL)
+
+
+def _escape(match: re.Match[str]) -> str:
+    if match[0].startswith(r"\0"):
+        digits = match[0][2:]
+        return chr(int(digits, 8)) if _OCTAL.fullmatch(digits) else f"\\{digits}"
+    return _ESCAPES.get(match[0], match[0])
 
 
 def read_example(text: str) -> Example:

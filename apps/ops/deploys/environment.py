@@ -11,7 +11,7 @@ from pathlib import Path
 from apps.ops import secret_files
 from apps.ops.conf import OpsSettings
 from apps.ops.deploys.plan import Plan
-from apps.ops.dotenv import Changes, compare_values, parse, read_example
+from apps.ops.dotenv import Changes, compare_values, of_file, read_example
 from apps.ops.errors import OpsError
 from apps.ops.source import Checkout
 from apps.ops.stack.compose import Compose
@@ -28,8 +28,7 @@ def missing_variables(checkout: Checkout, release: str) -> list[str]:
     """Variables that the release's `.env.example` requires (nothing after the "=") and `.env`
     does not set."""
     example = read_example(checkout.file(release, ".env.example") or "")
-    dotenv = checkout.path / ".env"
-    return example.missing(parse(dotenv.read_text() if dotenv.exists() else ""))
+    return example.missing(of_file(checkout.path / ".env", os.environ))
 
 
 def unreached(
@@ -41,11 +40,10 @@ def unreached(
         files: the release's compose files.
         given: the names of the web's environment, as they declare it.
     """
-    dotenv = checkout.path / ".env"
     known = {name.removesuffix("_FILE") for name in given} | OpsSettings.variables().keys()
     for file in files:
         known |= set(_OF_COMPOSE.findall(checkout.file(release, file) or ""))
-    values = parse(dotenv.read_text() if dotenv.exists() else "").values
+    values = of_file(checkout.path / ".env").values
     return sorted(
         name
         for name in values

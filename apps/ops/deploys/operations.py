@@ -31,6 +31,7 @@ from apps.ops.requester import Requester, printable, through_the_site
 from apps.ops.roles.make import make as make_roles
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
+from apps.ops.variables import require_right_variables
 
 AS_USUAL = Options()
 DATABASE_PROBLEMS = (DatabaseError, psycopg.Error)
@@ -123,6 +124,8 @@ def _carry_out(
     recorder = Recorder(settings.state_dir, Story(uid))
     outcome: Outcome | None = None
     try:
+        if kind == "deploy":
+            require_right_variables(again="manage.py deploy")
         with ExitStack() as stack:
             # Until its first step begins there is nothing to undo.
             stack.enter_context(cancellable(next=AGAIN))

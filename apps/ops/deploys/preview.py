@@ -25,6 +25,7 @@ from apps.ops.presenters.jsonl import plan_as_json
 from apps.ops.presenters.words import plan_facts
 from apps.ops.source import Checkout
 from apps.ops.stack.engine import Engine
+from apps.ops.variables import require_right_variables
 
 SHOWN_COMMITS = 20
 
@@ -42,6 +43,7 @@ def describe(
     Raises:
         OpsError: as a deployment would.
     """
+    require_right_variables(again="manage.py deploy --plan")
     checkout = Checkout(settings.checkout, remote=settings.remote, branch=settings.branch)
     engine = Engine(settings.project)
     one_checkout.require_it(settings, engine, adopt=options.adopt_checkout, remember=False)

@@ -4,11 +4,13 @@ import argparse
 import sys
 from typing import Any, ClassVar, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from apps.ops.errors import OpsError
+from apps.ops.errors import OpsError, Refused
 from apps.ops.gate import shown
 from apps.ops.output import Output
+from apps.ops.variables import DEFAULT_COUNTS, require_right_variables
 
 
 class OpsCommand(BaseCommand):
@@ -16,6 +18,12 @@ class OpsCommand(BaseCommand):
 
     stdout: Output
     stderr: Output
+
+    # Whether it looks or goes back, and so goes on with the defaults of variables that cannot be
+    # read. What moves traffic forward, removes or restores must not.
+    works_with_wrong_variables: ClassVar[bool] = False
+    # Whether it says itself which those are.
+    tells_wrong_variables: ClassVar[bool] = False
 
     def __init__(self, stdout: Any = None, stderr: Any = None, **options: Any) -> None:
         super().__init__(stdout, stderr, **options)
@@ -28,7 +36,19 @@ class OpsCommand(BaseCommand):
         for name in ("stdout", "stderr"):
             if out := options.pop(name, None):
                 setattr(self, name, Output(out))
+        self._look_at_variables()
         return super().execute(*args, **options)
+
+    def _look_at_variables(self) -> None:
+        if not self.works_with_wrong_variables:
+            name = type(self).__module__.rpartition(".")[2]
+            try:
+                require_right_variables(again=f"manage.py {name}")
+            except Refused as error:
+                self.tell(error)
+                sys.exit(error.exit_code)
+        for sentence in () if self.tells_wrong_variables else settings.WRONG_VARIABLES:
+            self.stderr.write(f"Warning: {sentence} {DEFAULT_COUNTS}")
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(*args, **kwargs)

@@ -6,24 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 
 from apps.ops.conf import OpsSettings
+from apps.ops.site_conf import SiteSettings
 
 # Where a project names more of them, comma-separated.
 OWN = "OPS_PUBLIC_VARIABLES"
 
-# Settings of numbers, flags and paths are public by their type; those of text are named.
-_SETTINGS = """
-    COMPOSE_FILE COMPOSE_PROJECT_NAME OPS_BRANCH OPS_CLOUDFLARE_API OPS_CLOUDFLARE_ZONE
-    OPS_ALLOWED_SIGNERS OPS_HEALTH_CHECKS OPS_NOTIFY_EMAILS OPS_PROBE_ADDRESS OPS_PUBLIC_VARIABLES
-    OPS_PURGE_PATHS OPS_REMOTE OPS_REQUESTED_BY OPS_REQUESTED_FROM OPS_REQUEST_REFS
-    OPS_REQUIRE_SIGNED OPS_SERVERS OPS_SMOKE_PATHS SITE_HOST
-"""
+# What Compose and Caddy read themselves.
 _STACK = """
-    ALLOWED_HOSTS ANSWER_SECONDS BODY_SECONDS CADDY_MEMORY COLOR CSRF_TRUSTED_ORIGINS DEBUG
-    DEFAULT_FROM_EMAIL DJANGO_SETTINGS_MODULE EXPOSE_RELEASE HEALTH_INTERVAL_SECONDS HTTPS_BIND
-    HTTPS_ONLY HTTP_BIND LOG_LEVEL MEDIA_MEMORY MEDIA_ROOT POSTGRES_DB POSTGRES_HOST
-    POSTGRES_MEMORY POSTGRES_PORT POSTGRES_USER REDIS_MAXMEMORY REDIS_MEMORY RELEASE ROLE
-    SECURE_HSTS_INCLUDE_SUBDOMAINS SECURE_HSTS_PRELOAD SECURE_HSTS_SECONDS SITE_SCHEME TIME_ZONE
-    UPLOADS_AT_A_TIME UPLOAD_SIZE WEB_MEMORY
+    ANSWER_SECONDS BODY_SECONDS CADDY_MEMORY DJANGO_SETTINGS_MODULE EXPOSE_RELEASE
+    HEALTH_INTERVAL_SECONDS HTTPS_BIND HTTP_BIND MEDIA_MEMORY POSTGRES_MEMORY REDIS_MAXMEMORY
+    REDIS_MEMORY UPLOADS_AT_A_TIME UPLOAD_SIZE WEB_MEMORY
 """
 # The image's, the shell's and the desktop's own.
 _SYSTEM = """
@@ -35,12 +27,8 @@ _SYSTEM = """
     VIRTUAL_ENV VIRTUAL_ENV_PROMPT VISUAL WINDOWID _
 """
 _SYSTEM_FAMILIES = ("LC_", "PYTEST_", "PYTHON", "XDG_")
-_BY_TYPE = {
-    name
-    for name, default in OpsSettings.variables().items()
-    if not isinstance(default, str | tuple)
-}
-NAMES = frozenset({*_BY_TYPE, *_SETTINGS.split(), *_STACK.split(), *_SYSTEM.split()})
+_DECLARED = OpsSettings.public() | SiteSettings.public()
+NAMES = frozenset({*_DECLARED, *_STACK.split(), *_SYSTEM.split()})
 
 # Short and common values of these names are hidden, too. It adds to the rule; it is not the rule.
 _SOUNDS_SECRET = re.compile(

@@ -143,15 +143,15 @@ def secrets(environment: Mapping[str, str]) -> Iterator[Secret]:
     given = dict(environment)
     texts = [_contents(f"{given[name]}/.env") for name in ("OPS_CHECKOUT",) if given.get(name)]
     files = [parse(text) for text in texts]
-    everything = [given, *(file.values for file in files)]
+    everything = [given, *(v for file in files for v in (file.values, file.written))]
     names = frozenset().union(*(public_names(variables) for variables in everything))
     shown = {v for known in everything for name, v in known.items() if is_public(name, names)}
     for variables in everything:
         for name, value in variables.items():
             yield from _of(name, value, names, shown)
     for text, file in zip(texts, files, strict=True):
-        lines = text.splitlines()
-        for number in file.wrong:
+        lines = text.split("\n")
+        for number in (*file.wrong, *file.bare):
             # Whatever it is meant to be: a line of a key, a password on its own.
             line = lines[number - 1].strip()
             yield from map(Secret, (line, line.partition("=")[2].strip(" \t'\"")))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +20,11 @@ from apps.ops.interrupts import cancellable
 from apps.ops.output import Output
 from apps.ops.remote.asking import Ask, Say, whoever_is_there
 from apps.ops.remote.connection import Connection
+from apps.ops.remote.editor import open_in
+from apps.ops.remote.private_files import read, write_private
 from apps.ops.remote.server_file import ServerFile
 from apps.ops.remote.servers import Server
+from apps.ops.site_conf import wrong_in
 
 ACTIONS = ("push", "pull", "diff", "edit")
 DIFFERENT = 1
@@ -126,7 +126,7 @@ class _EnvFiles:
         given = self._parse(text, str(self._local))
         self._check(given, again=f"{self._command} push")
         present = self._remote.read()
-        changes = self._changes(present, given)
+        changes = compare(parse(present or ""), given)
         if present == text:
             self._say(f"{self._server} has it already: nothing was sent.")
             return 0
@@ -143,7 +143,7 @@ class _EnvFiles:
         if self._local.exists() and self._read_local() == text:
             self._say(f"{self._local} is the same already.")
             return 0
-        copy = _write_private(self._local, text)
+        copy = write_private(self._local, text)
         names = len(parse(text).values)
         self._say(f"Wrote {self._local} (mode 0600): {names} names from {self._server}.")
         if copy:
@@ -167,7 +167,7 @@ class _EnvFiles:
         directory = Path(tempfile.mkdtemp(prefix="changeover-env-"))  # For us alone: mode 0700.
         try:
             path = directory / ".env"
-            _write_private(path, present)
+            write_private(path, present)
             text, given = self._edited(path)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -181,7 +181,7 @@ class _EnvFiles:
         except OpsError as error:
             kept = self._local.with_name(f"{self._local.name}.edited")
             try:
-                _write_private(kept, text)
+                write_private(kept, text)
             except StepFailed as unkept:
                 error.found = f"{error.found} What you wrote could not be kept: {unkept.found}"
                 raise error from None
@@ -196,7 +196,7 @@ class _EnvFiles:
         """What the editor left; it is opened again as long as that may not be sent."""
         editor = self._editor()
         while True:
-            _open(editor, path)
+            open_in(editor, path)
             try:
                 text = self._read_edited(path)
                 given = self._parse(text, "what you wrote")
@@ -210,7 +210,7 @@ class _EnvFiles:
 
     def _read_edited(self, path: Path) -> str:
         try:
-            return _read(path)
+            return read(path)
         except FileNotFoundError:
             raise Refused(
                 "The editor removed the file.", next=f"Again, when you like: {self._command} edit"
@@ -247,9 +247,6 @@ class _EnvFiles:
                 self._say(f"note: {_NOTES[name]}")
         self._say(f"It counts from the next deploy: {self._server.command('deploy')}")
 
-    def _changes(self, present: str | None, given: Dotenv) -> Changes:
-        return compare(parse(present or ""), given)
-
     def _show(self, changes: Changes, given: Dotenv) -> None:
         for line in changes.lines():
             self._say(line)
@@ -278,15 +275,24 @@ class _EnvFiles:
                 "out over SSH.",
                 next=f"Take it out, then again: {again}",
             )
+        plain = {n: v for n, v in given.values.items() if n not in given.interpolated}
+        if wrong := wrong_in(plain):
+            raise Refused(" ".join(wrong), next=f"Mend that, then again: {again}")
         example = self._example()
         if missing := example.missing(given):
             raise Refused(
                 f".env.example requires {_names(missing)}, without a value here.",
                 next=f"Give a value, then again: {again}",
             )
-        if (unknown := example.unknown(given)) and not self._allow_unknown:
+        if self._allow_unknown:
+            return
+        unknown = _names(example.unknown(given))
+        # By their numbers: what stands there may be no name, but a line of a key.
+        bare = _names([str(n) for n, name in given.bare.items() if not example.has(name)])
+        if unknown or bare:
+            what = unknown or f"the names on lines that have no value: {bare}"
             raise Refused(
-                f".env.example does not have {_names(unknown)}.",
+                f".env.example does not have {what}.",
                 next=f"Correct or describe it there, or: {again} --allow-unknown",
             )
 
@@ -301,7 +307,7 @@ class _EnvFiles:
 
     def _read_local(self) -> str:
         try:
-            return _read(self._local)
+            return read(self._local)
         except FileNotFoundError:
             raise Refused(
                 f"There is no {self._local}.",
@@ -327,72 +333,3 @@ def _say(line: str) -> None:
 
 def _names(names: list[str]) -> str:
     return ", ".join(names)
-
-
-def _read(path: Path) -> str:
-    """Raises:
-    FileNotFoundError: it is not there.
-    Refused: it cannot be read, or is no text.
-    """
-    try:
-        # As it is: line endings are not ours to change.
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise Refused(
-            f"{path} cannot be read: {reason}.", next="Mend that, or name another with --file."
-        ) from None
-
-
-def _write_private(path: Path, text: str) -> Path | None:
-    """Write with mode 0600, all or nothing; what was there is kept as a dated copy.
-
-    Returns:
-        The copy, where there was something.
-    """
-    copy = None
-    try:
-        if path.exists():
-            copy = path.with_name(f"{path.name}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-            _write_private(copy, _read(path))
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
-        new = Path(name)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(text.encode())
-                owner = path.parent.stat()
-                if os.geteuid() == 0 and owner.st_uid:
-                    # In a container we are root, and the directory is its user's.
-                    os.chown(number, owner.st_uid, owner.st_gid)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StepFailed(
-            f"{path} cannot be written: {error.strerror}.", next="Name another with --file."
-        ) from None
-    return copy
-
-
-def _open(editor: list[str], path: Path) -> None:
-    # Ctrl-C is the editor's own, as every other key.
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        code = subprocess.call([*editor, str(path)])
-    except OSError as error:
-        raise Refused(
-            f"The editor {editor[0]} cannot be started: {error.strerror}.",
-            next="export EDITOR=nano, or whichever you have; then again",
-        ) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if code:
-        raise Cancelled(
-            f"The editor ended with exit code {code}: nothing was sent.",
-            next="Again, when you like.",
-        )

@@ -31,11 +31,12 @@ def test_comments_quotes_and_export_are_read_as_compose_does() -> None:
     [
         ("  export NAME = value ", {"NAME": "value"}),
         ("NAME=a=b", {"NAME": "a=b"}),
-        ("NAME= # fill this in", {"NAME": ""}),
+        ("NAME= # fill this in", {"NAME": "# fill this in"}),
         ('NAME=""', {"NAME": ""}),
         ("#NAME=value", {}),
         ("# prose with NAME=value", {}),
-        ("1NAME=value", {}),
+        ("MY-VAR=1", {"MY-VAR": "1"}),
+        ("my.var: 1", {"my.var": "1"}),
     ],
 )
 def test_an_assignment_is_read_as_compose_reads_it(line: str, values: dict[str, str]) -> None:
@@ -50,7 +51,9 @@ def test_a_value_in_quotes_goes_on_over_lines() -> None:
 
 
 def test_lines_that_are_no_assignment_are_told_by_number() -> None:
-    assert parse("A=1\nwhat\n\n=2\nB='open\nC=3\n").wrong == (2, 4, 5)
+    found = parse("A=1\nwhat is\n\n=2\nB='open\nC=3\nonly-a-name\n")
+
+    assert (found.wrong, found.bare) == ((2, 4, 5), {7: "only-a-name"})
 
 
 def test_the_last_of_two_assignments_counts() -> None:

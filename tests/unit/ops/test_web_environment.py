@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from django.core import checks
 
 from apps.ops.conf import OpsSettings
+from apps.ops.site_conf import SiteSettings
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "compose.prod.yml").read_text()
@@ -25,9 +27,10 @@ def block(name: str) -> set[str]:
 
 
 GIVEN = block("environment") | block("django") | block("django-secrets")
-READ = set(re.findall(r'\benv\.\w+\(\s*"(\w+)"', (ROOT / "config/settings.py").read_text())) | set(
-    re.findall(r'environ\.get\("(\w+)"', (ROOT / "config/gunicorn.conf.py").read_text())
-)
+GUNICORN = (ROOT / "config/gunicorn.conf.py").read_text()
+READ = set(SiteSettings.variables()) | {
+    f.metadata["env"] for f in fields(OpsSettings) if f"ops.{f.name}" in GUNICORN
+}
 
 
 @pytest.mark.parametrize("name", sorted(READ - SET_ELSEWHERE))

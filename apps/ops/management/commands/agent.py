@@ -18,6 +18,7 @@ class Command(OpsCommand):
         "other lines of the crontab. SIGTERM finishes what runs. Exit code 0, or with --check 2 "
         "when a line of the crontab is bad."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

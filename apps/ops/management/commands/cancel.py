@@ -17,6 +17,7 @@ class Command(OpsCommand):
         "is undone; after it, it finishes. Works with Postgres down. Exit code 0 when it stopped "
         "or nothing ran, 1 when not."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -36,6 +36,8 @@ class Command(CommandWithExitCodes):
         "leaves traffic as it was."
     )
     # Settings that would bite are checked in the new release's own image (preflight).
+    works_with_wrong_variables = True
+    tells_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

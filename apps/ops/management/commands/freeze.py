@@ -21,6 +21,7 @@ class Command(OpsCommand):
         "Works with Postgres down. Exit code 0, 1 when the state volume cannot be written, 5 when "
         "it is refused: frozen already, no reason, a time that is past or none."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -23,6 +23,7 @@ class Command(OpsCommand):
         "The last deployments, or one with its steps, commits, warnings, migrations and what was "
         "measured. Exit code 0, or 1 when there is no such deployment or Postgres does not answer."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -30,6 +30,7 @@ class Command(OpsCommand):
         "logs, too. Needs Docker, and nothing else. Exit code 0, 1 when Docker does not answer, "
         "2 for a service, time or pattern that is none, 130 after Ctrl-C."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -22,6 +22,7 @@ class Command(OpsCommand):
         "Postgres and Docker down. Exit code 0, 1 when the edge cannot be written, 5 when a "
         "running deployment needs the page."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -18,6 +18,7 @@ class Command(OpsCommand):
         "Print an address that shows one colour, live or not, to whoever has it, for an hour: to "
         "look at the standby, or at the site behind its maintenance page."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

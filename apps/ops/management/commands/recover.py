@@ -20,6 +20,7 @@ class Command(OpsCommand):
         "moved the traffic, finish it when it had, and bring the history up to date from the "
         "journal. Every deploy and rollback begins with the same. Exit code 0 when nothing is left."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -46,6 +46,7 @@ class Command(CommandWithExitCodes):
         "follows it again."
     )
     exit_codes = EXIT_CODES
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

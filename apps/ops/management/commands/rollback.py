@@ -32,6 +32,7 @@ class Command(CommandWithExitCodes):
         "Go back to a release whose image was kept: without RELEASE, to the newest stable one that "
         "is not live. To a warm standby it is one swap. Works with Postgres down."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

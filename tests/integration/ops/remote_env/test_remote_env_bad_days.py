@@ -111,7 +111,7 @@ def test_two_pushes_in_one_second_keep_both_copies(laptop: Laptop) -> None:
     [
         b"\xef\xbb\xbf" + NEW.replace("\n", "\r\n").encode(),
         NEW.rstrip("\n").encode(),
-        NEW.encode() + "DEBUG='$5 \"quoted\" ö'\n".encode(),
+        NEW.encode() + "SECRET_KEY='$5 \"quoted\" ö'\n".encode(),
     ],
     ids=["from Windows", "without a last line's end", "with a dollar and quotes"],
 )
