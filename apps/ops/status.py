@@ -18,6 +18,7 @@ from apps.ops.edge.inflight import in_flight
 from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import OpsError
 from apps.ops.models import Deployment
+from apps.ops.postgres import Trouble, trouble_of
 from apps.ops.stack.engine import Engine
 from apps.ops.stack.service import OTHER_SERVICES, Service
 from apps.ops.variables import DEFAULT_COUNTS
@@ -76,17 +77,15 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
         except OpsError as error:
             problems.append(f"{error.found} Next: {error.next}")
             colors, services = [], []
-        deployments = history.result()
+        deployments, trouble = history.result()
         answer = front_door.result()
     live, maintenance = edge.live(), edge.maintenance()
-    if deployments is None:
-        problems.append(
-            "Postgres does not answer: no history. Next: docker compose ps --all postgres"
-        )
+    if trouble:
+        problems.append(f"{trouble.found}: no history. Next: {trouble.next}")
     problems += _problems(live, maintenance, answer, colors, services)
     deploying = lock.holder(settings.state_dir)
     if deploying is None:
-        problems += _left_behind(settings, deployments or [])
+        problems += _left_behind(settings, deployments)
     return Status(
         live=live,
         maintenance=maintenance,
@@ -94,7 +93,7 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
         colors=colors,
         services=services,
         deploying=deploying,
-        deployments=deployments or [],
+        deployments=deployments,
         problems=problems,
     )
 
@@ -129,13 +128,13 @@ def _left_behind(settings: OpsSettings, deployments: Sequence[Deployment]) -> li
     return [f"{said} Next: manage.py recover" for said in left]
 
 
-def _last_deployments(limit: int) -> list[Deployment] | None:
+def _last_deployments(limit: int) -> tuple[list[Deployment], Trouble | None]:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '2s'")
-        return list(Deployment.objects.select_related("release").order_by("-id")[:limit])
-    except DatabaseError:
-        return None
+        return list(Deployment.objects.select_related("release").order_by("-id")[:limit]), None
+    except DatabaseError as error:
+        return [], trouble_of(error)
     finally:
         connection.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,8 +12,10 @@ import pytest
 import redis
 from django.db import connection
 
+from apps.ops import postgres
 from apps.ops.health.checks import cache, database
 from apps.ops.health.result import Result, Status
+from apps.ops.roles.logins import Logins
 from tests.conftest import OpsSettingsFactory
 from tests.servers import PostgresServer, RedisServer
 
@@ -85,6 +88,43 @@ def test_the_long_transaction_of_a_dump_is_no_trouble(
         assert len(list(rows))
 
     assert result.status is Status.GOOD
+
+
+@pytest.mark.parametrize(
+    ("user", "next_command"),
+    [("nobody", "docker compose exec postgres psql --username nobody"), ("site_ops", "deploy")],
+)
+def test_postgres_that_lets_nobody_in_runs(
+    user: str,
+    next_command: str,
+    ops_settings: OpsSettingsFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "USER", user)
+    settings.POSTGRES_LOGINS = Logins("nobody", "", Path("none"))
+
+    result = database.look(ops_settings())
+
+    assert result.status is Status.BAD
+    assert result.summary.startswith(f"Postgres runs and does not let {user} in (")
+    assert next_command in result.next
+
+
+def test_a_refused_login_is_told_from_no_answer() -> None:
+    refusals = {
+        'FATAL:  password authentication failed for user "site"': True,
+        'FATAL:  database "shop" does not exist': True,
+        'FATAL:  no pg_hba.conf entry for host "10.0.0.2", user "site"': True,
+        "fe_sendauth: no password supplied": True,
+        "FATAL:  the database system is starting up": False,
+        "FATAL:  sorry, too many clients already": False,
+        "Connection refused": False,
+        'relation "ops_deployment" does not exist': False,
+    }
+    for said, is_refusal in refusals.items():
+        found = postgres.trouble_of(psycopg.OperationalError(f"connection failed: {said}")).found
+        assert ("runs and does not let" in found) is is_refusal, said
 
 
 def test_postgres_that_is_down_is_bad(

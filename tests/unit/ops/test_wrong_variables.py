@@ -9,7 +9,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.core.management import call_command, get_commands, load_command_class
@@ -19,9 +19,6 @@ from apps.ops.deploys.events import Listener
 from apps.ops.deploys.operations import deploy
 from apps.ops.management.base import OpsCommand
 from apps.ops.site_conf import SiteSettings
-
-if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
 
 ROOT = Path(__file__).parents[3]
 LEAK = "leaked-value"
@@ -99,7 +96,7 @@ GO_ON = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_what_goes_forward_or_removes_something_refuses(
-    name: str, settings: SettingsWrapper, capsys: pytest.CaptureFixture[str]
+    name: str, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.WRONG_VARIABLES = (SENTENCE,)
     command: Any = load_command_class("apps.ops", name)
@@ -113,9 +110,7 @@ def test_what_goes_forward_or_removes_something_refuses(
         assert SENTENCE in capsys.readouterr().err
 
 
-def test_a_deployment_is_refused_before_anything_is_touched(
-    settings: SettingsWrapper, tmp_path: Path
-) -> None:
+def test_a_deployment_is_refused_before_anything_is_touched(settings: Any, tmp_path: Path) -> None:
     settings.WRONG_VARIABLES = (SENTENCE,)
     untouched = OpsSettings(state_dir=tmp_path / "state", checkout=tmp_path / "none")
 
@@ -127,7 +122,7 @@ def test_a_deployment_is_refused_before_anything_is_touched(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_goes_on_says_first_what_is_wrong(settings: SettingsWrapper, tmp_path: Path) -> None:
+def test_what_goes_on_says_first_what_is_wrong(settings: Any, tmp_path: Path) -> None:
     settings.WRONG_VARIABLES = (SENTENCE,)
     settings.OPS = OpsSettings(state_dir=tmp_path)
     errors = StringIO()

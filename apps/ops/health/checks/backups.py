@@ -46,7 +46,7 @@ def _none_yet(settings: OpsSettings) -> Result:
         with sql.asking() as postgres:
             row = postgres.execute("SELECT min(created_at) FROM ops_release").fetchone()
     except sql.Away as away:
-        return bad(f"{none} (Postgres does not answer: {away}.)", next=sql.NEXT)
+        return bad(f"{none} ({away}.)", next=away.next)
     first = row[0] if row else None
     if first is None:
         return good("There is no backup, and nothing was deployed yet.")

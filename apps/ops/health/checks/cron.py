@@ -73,7 +73,7 @@ def look(settings: OpsSettings) -> Result:
             ended = postgres.execute(_LAST, [commands, [j.command for j in own]]).fetchall()
             skipped = dict(postgres.execute(_SKIPPED, [commands, commands]).fetchall())
     except sql.Away as away:
-        return unknown(f"Postgres has the jobs' runs and does not tell ({away}).", next=sql.NEXT)
+        return unknown(f"Postgres has the jobs' runs and does not tell. {away}.", next=away.next)
     if late := _late([job for job in table.jobs if not job.is_own], due, now):
         return bad(late, next="docker compose logs --tail 50 jobs", **figures)
     for job in table.jobs:

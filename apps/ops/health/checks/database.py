@@ -32,7 +32,7 @@ def look(settings: OpsSettings) -> Result:
             row = postgres.execute(_QUESTION).fetchone()
             oldest = postgres.execute(_OLDEST).fetchone()
     except sql.Away as away:
-        return bad(f"Postgres does not answer as it should ({away}).", next=sql.NEXT)
+        return bad(f"{away}.", next=away.next)
     assert row is not None
     used, most, size, version = row
     pid, who, seconds = oldest or (0, "", 0.0)

@@ -30,7 +30,7 @@ def look(settings: OpsSettings) -> Result:
             foreign = not_owned(cursor, logins) if there else []
             wrong = rights.missing(cursor, logins)
     except sql.Away as away:
-        return bad(f"Postgres does not answer as it should ({away}).", next=sql.NEXT)
+        return bad(f"{away}.", next=away.next)
     if not there:
         return bad(
             "The database's roles were not made yet: the site is Postgres' superuser.",

@@ -13,14 +13,17 @@ import psycopg
 from django.db import connection
 
 from apps.ops.health.checks.limits import SECONDS
-from apps.ops.redact import first_line
+from apps.ops.postgres import NEXT, Trouble, trouble_of
 
-NEXT = "docker compose ps --all postgres"
 _LEAST_SECONDS = 0.2
 
 
 class Away(Exception):
-    """Postgres does not answer as it should; its text is one line about how."""
+    """The question has no answer; its text is a sentence about why, without its full stop."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.found)
+        self.next = trouble.next
 
 
 @contextmanager
@@ -42,8 +45,9 @@ def asking() -> Iterator[psycopg.Connection]:
             yield asked
     except psycopg.Error as error:
         if monotonic() - begun >= SECONDS:
-            raise Away(f"no answer within {SECONDS:g} s") from error
-        raise Away(first_line(error)) from error
+            late = f"Postgres does not answer as it should (no answer within {SECONDS:g} s)"
+            raise Away(Trouble(late, NEXT)) from error
+        raise Away(trouble_of(error)) from error
 
 
 @contextmanager

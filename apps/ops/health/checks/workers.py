@@ -47,7 +47,7 @@ def look(settings: OpsSettings) -> Result:
             queue = postgres.execute(_QUEUE, {"retry": retry, "canary": FIRST}).fetchone()
             recent = postgres.execute(_ENDED).fetchone()
     except sql.Away as away:
-        return unknown(f"Postgres keeps the queue and does not tell ({away}).", next=sql.NEXT)
+        return unknown(f"Postgres keeps the queue and does not tell. {away}.", next=away.next)
     assert queue is not None
     assert recent is not None
     waiting, wait = queue
