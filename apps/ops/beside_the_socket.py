@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from apps.ops.errors import OpsError
+from apps.ops.errors import OpsError, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,30 @@ class Unpickling(OpsError):
 
 def is_here() -> bool:
     """Whether this process is the utility service's, and Docker's socket is in reach."""
-    if os.environ.get("ROLE") != "utility":
-        return False
-    return bool(os.environ.get("DOCKER_HOST")) or SOCKET.exists()
+    return _in_utility() and (bool(os.environ.get("DOCKER_HOST")) or SOCKET.exists())
+
+
+def require_not_development(dotenv: Path) -> None:
+    """Where `.env` is gone from a server, Compose takes `compose.yml` without a word: the utility
+    service of development, with a database of its own, which tells nothing of what is served.
+
+    Raises:
+        Refused: this is that service.
+    """
+    if not _in_utility() or is_here():
+        return
+    there = dotenv.exists()
+    found = "COMPOSE_FILE in .env names no production" if there else "There is no .env here"
+    raise Refused(
+        f"{found}, so this is the development stack of compose.yml: it cannot see what is served.",
+        traffic="Nothing was done. What production serves, if this is a server, goes on.",
+        next="on a server: put .env back, with COMPOSE_FILE=compose.prod.yml in it "
+        "(docs/when-things-go-wrong.md)",
+    )
+
+
+def _in_utility() -> bool:
+    return os.environ.get("ROLE") == "utility"
 
 
 def refuse_pickles() -> None:

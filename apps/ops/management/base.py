@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NoReturn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from apps.ops import beside_the_socket
 from apps.ops.errors import OpsError, Refused
 from apps.ops.gate import shown
 from apps.ops.output import Output
@@ -24,6 +25,8 @@ class OpsCommand(BaseCommand):
     works_with_wrong_variables: ClassVar[bool] = False
     # Whether it says itself which those are.
     tells_wrong_variables: ClassVar[bool] = False
+    # Whether it has something to do in a development stack, which has no Docker.
+    works_in_development: ClassVar[bool] = False
 
     def __init__(self, stdout: Any = None, stderr: Any = None, **options: Any) -> None:
         super().__init__(stdout, stderr, **options)
@@ -36,17 +39,19 @@ class OpsCommand(BaseCommand):
         for name in ("stdout", "stderr"):
             if out := options.pop(name, None):
                 setattr(self, name, Output(out))
-        self._look_at_variables()
+        try:
+            self._look_around()
+        except Refused as error:
+            self.tell(error)
+            sys.exit(error.exit_code)
         return super().execute(*args, **options)
 
-    def _look_at_variables(self) -> None:
+    def _look_around(self) -> None:
+        if not self.works_in_development:
+            beside_the_socket.require_not_development(settings.BASE_DIR / ".env")
         if not self.works_with_wrong_variables:
             name = type(self).__module__.rpartition(".")[2]
-            try:
-                require_right_variables(again=f"manage.py {name}")
-            except Refused as error:
-                self.tell(error)
-                sys.exit(error.exit_code)
+            require_right_variables(again=f"manage.py {name}")
         for sentence in () if self.tells_wrong_variables else settings.WRONG_VARIABLES:
             self.stderr.write(f"Warning: {sentence} {DEFAULT_COUNTS}")
 

@@ -82,7 +82,10 @@ def choose(servers: Mapping[str, Server], name: str | None) -> Server:
         Misnamed: there is none, there are several to choose from, or none has that name.
     """
     if not servers:
-        raise Misnamed("OPS_SERVERS names no server.", next=f"{EXAMPLE}   # in .env")
+        raise Misnamed(
+            "OPS_SERVERS names no server.",
+            next=f"{EXAMPLE}   # in .env; on a server itself: COMPOSE_FILE",
+        )
     names = ", ".join(servers)
     if name is None:
         if len(servers) > 1:

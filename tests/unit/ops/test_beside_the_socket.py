@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -7,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
 
+from apps.ops import beside_the_socket
 from apps.ops.beside_the_socket import NoPickles, Unpickling
+from apps.ops.errors import Refused
 
 ROOT = Path(__file__).parents[3]
 SOCKET = "unix:///var/run/docker.sock"
@@ -132,3 +136,52 @@ def test_the_utility_service_runs_ops_commands_without_the_sites_code(
         check=True,
     )
     assert done.stdout.strip() == settings
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_without_the_socket_the_utility_service_names_the_dotenv_that_is_gone(
+    is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Compose runs on a server whose `.env` was deleted, or emptied."""
+    monkeypatch.setenv("ROLE", "utility")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(beside_the_socket, "SOCKET", tmp_path / "docker.sock")
+    if is_there:
+        (tmp_path / ".env").touch()
+
+    with pytest.raises(Refused) as refused:
+        beside_the_socket.require_not_development(tmp_path / ".env")
+
+    error = refused.value
+    said = "COMPOSE_FILE in .env names no production" if is_there else "There is no .env here"
+    assert error.found.startswith(said)
+    assert "COMPOSE_FILE=compose.prod.yml" in error.next
+    (tmp_path / "docker.sock").touch()
+    beside_the_socket.require_not_development(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("name", ["deploy", "status", "rollback", "freeze", "backup_db", "doctor"])
+def test_commands_for_a_server_do_nothing_in_a_development_stack(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROLE", "utility")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(beside_the_socket, "SOCKET", tmp_path / "docker.sock")
+
+    with pytest.raises(SystemExit) as ended:
+        load_command_class("apps.ops", name).execute()
+
+    assert ended.value.code == 5
+    assert "development stack" in capsys.readouterr().err
+
+
+def test_the_development_utility_starts_no_database() -> None:
+    """Beside production's, it would be left running."""
+    asked = ("docker", "compose", "--file", "compose.yml", "config", "--format", "json")
+    done = subprocess.run(
+        [*asked, "utility", "manage"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    services = json.loads(done.stdout)["services"]
+
+    assert "depends_on" not in services["utility"]
+    assert "postgres" in services["manage"]["depends_on"]

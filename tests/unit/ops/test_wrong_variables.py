@@ -67,6 +67,7 @@ def test_what_serves_does_not_start_and_says_why(argv: tuple[str, ...]) -> None:
 def test_status_beside_the_socket_looks_and_names_them_all(tmp_path: Path) -> None:
     places = {name: str(tmp_path) for name in ("OPS_STATE_DIR", "OPS_EDGE_DIR")}
     utility = {"ROLE": "utility", "DJANGO_SETTINGS_MODULE": "config.utility"}
+    utility["DOCKER_HOST"] = f"unix://{tmp_path}/none"
 
     code, output, _ = run("manage.py", "status", "--format", "json", **utility, **places)
 

@@ -19,6 +19,7 @@ class Command(OpsCommand):
         "when a line of the crontab is bad."
     )
     works_with_wrong_variables = True
+    works_in_development = True  # --check
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

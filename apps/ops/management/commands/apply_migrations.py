@@ -19,6 +19,7 @@ class Command(OpsCommand):
         "Internal: what a deployment runs in the new release's image to apply its migrations of a "
         "phase, one by one, or to reverse those that it names."
     )
+    works_in_development = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

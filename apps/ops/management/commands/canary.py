@@ -21,6 +21,7 @@ class Command(OpsCommand):
         "look at its processes tells. Exit code 0, or 1 when it does not come back within "
         "OPS_CANARY_SECONDS."
     )
+    works_in_development = True
     works_with_wrong_variables = True
     requires_system_checks = []
 

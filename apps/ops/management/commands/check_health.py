@@ -26,6 +26,7 @@ class Command(OpsCommand):
         "Postgres down. Exit code 0, 1 when something is bad, 2 for a check that does not exist, "
         "3 when something could not be measured."
     )
+    works_in_development = True
     works_with_wrong_variables = True
     requires_system_checks = []
 

@@ -34,6 +34,7 @@ class Command(OpsCommand):
         "Postgres down it shows what is known without it. Exit code 0, 1 when Postgres does not "
         "answer, 2 for a check that does not exist."
     )
+    works_in_development = True
     works_with_wrong_variables = True
     requires_system_checks = []
 

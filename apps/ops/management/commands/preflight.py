@@ -20,6 +20,7 @@ class Command(OpsCommand):
         "Django's deployment checks, and what its migrations would do to the live database. Prints "
         "one line of JSON."
     )
+    works_in_development = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

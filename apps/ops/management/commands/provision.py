@@ -47,6 +47,7 @@ class Command(CommandWithExitCodes):
         "security updates, deploy user and key, clone, .env, supervisor, the first deployment. "
         "What is there already is left alone."
     )
+    works_in_development = True
     exit_codes = EXIT_CODES
     requires_system_checks = []
 

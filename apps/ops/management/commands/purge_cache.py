@@ -37,6 +37,7 @@ exit codes:
 
 
 class Command(CommandWithExitCodes):
+    works_in_development = True
     exit_codes = EXIT_CODES
     help = (
         "Purge the CDN in front of the site (Cloudflare), or the site's own cache in Redis. "

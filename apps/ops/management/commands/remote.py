@@ -45,6 +45,7 @@ class Command(CommandWithExitCodes):
         "What changes the server goes on when the link is lost or this is ended; `remote attach` "
         "follows it again."
     )
+    works_in_development = True
     exit_codes = EXIT_CODES
     works_with_wrong_variables = True
     requires_system_checks = []
