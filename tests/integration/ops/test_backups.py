@@ -371,7 +371,7 @@ def test_a_backup_that_was_killed_is_closed_by_the_next_one(ops: OpsSettings) ->
 
 
 def test_the_newest_stay_whatever_their_age_and_of_the_rest_the_young_ones(
-    ops: OpsSettings, ops_settings: OpsSettingsFactory
+    ops: OpsSettings, ops_settings: OpsSettingsFactory, settings: Any
 ) -> None:
     some = ops_settings(backup_dir=ops.backup_dir, backup_keep=2, backup_keep_days=30)
     ops.backup_dir.mkdir()
@@ -389,6 +389,9 @@ def test_the_newest_stay_whatever_their_age_and_of_the_rest_the_young_ones(
         rows.append(row)
     (ops.backup_dir / "mine.dump").write_bytes(b"not ours")
 
+    settings.WRONG_VARIABLES = ("OPS_BACKUP_KEEP must be a whole number.",)
+    assert keep.prune(some, say=print) == []
+    settings.WRONG_VARIABLES = ()
     removed = keep.prune(some, say=print, spare=rows[1].name)
 
     assert removed == [rows[2].name, rows[0].name]

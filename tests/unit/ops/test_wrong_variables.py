@@ -90,7 +90,17 @@ def test_a_file_of_a_laptop_that_no_reader_understands_is_not_printed(tmp_path: 
 
 OWN = sorted(name for name, app in get_commands().items() if app == "apps.ops")
 GO_ON = {
-    *("agent", "canary", "cancel", "check_health", "deploy", "doctor", "freeze", "health_history"),
+    *(
+        "agent",
+        "backup_db",
+        "canary",
+        "cancel",
+        "check_health",
+        "deploy",
+        "doctor",
+        "freeze",
+        "health_history",
+    ),
     *("history", "logs", "maintenance", "preview", "recover", "remote", "rollback", "status"),
 }
 

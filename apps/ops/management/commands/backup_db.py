@@ -26,6 +26,7 @@ class Command(OpsCommand):
         "0, or 1 when it failed, 130 when it was cancelled: then nothing that looks like a backup "
         "is left."
     )
+    works_with_wrong_variables = True
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
