@@ -23,6 +23,8 @@ _WHITE = (
     f"{_BLANK}\n\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+_BLANKS, _WHITES = re.compile(f"[{_BLANK}]+"), re.compile(f"[{_WHITE}]+")
+_EXPORT = re.compile(r"export(?=[\t\n\f\r ])")
 _QUOTED = {q: re.compile(rf"{q}((?:[^{q}\\]|\\.)*){q}", re.DOTALL) for q in "'\""}
 _ESCAPED = re.compile(r"\\(?:[abcfnrtv$\"\\]|0[0-9]{0,3})")
 _ESCAPES = {r"\a": "\a", r"\b": "\b", r"\f": "\f", r"\n": "\n", r"\r": "\r", r"\t": "\t"}
@@ -125,6 +127,7 @@ class _Reading:
     def __init__(self, text: str, known: Mapping[str, str]) -> None:
         self._text = text
         self._at = 0
+        self._line, self._counted = 1, 0
         self._known = known
         self.values: dict[str, str] = {}
         self.wrong: list[int] = []
@@ -136,32 +139,31 @@ class _Reading:
             begun = self._at
             try:
                 self._statement()
-            except ValueError:
-                self.wrong.append(self._text.count("\n", 0, begun) + 1)
+            except (ValueError, RecursionError):
+                self.wrong.append(self._line_of(begun))
                 self._at = self._end_of_line(begun)
 
     def _to_statement(self) -> bool:
-        rest = self._text[self._at :]
-        self._at += len(rest) - len(rest.lstrip(_WHITE))
+        self._skip(_WHITES)
         while self._text.startswith("#", self._at):
             self._at = self._end_of_line(self._at)
-            rest = self._text[self._at :]
-            self._at += len(rest) - len(rest.lstrip(_WHITE))
+            self._skip(_WHITES)
         return self._at < len(self._text)
 
     def _statement(self) -> None:
         begun = self._at
-        if export := re.compile(r"export[\t\n\f\r ]+").match(self._text, self._at):
-            self._at += len("export") + len(export[0][6:]) - len(export[0][6:].lstrip(_BLANK))
+        if _EXPORT.match(self._text, self._at):
+            self._at += len("export")
+            self._skip(_BLANKS)
         name, end = self._name()
         if end == "\n":
-            self.bare[self._text.count("\n", 0, begun) + 1] = name
+            self.bare[self._line_of(begun)] = name
             if name in self._known:
                 self.values[name] = self._known[name]
             return
         if not name:
             raise ValueError
-        self._skip_blanks()
+        self._skip(_BLANKS)
         value, is_literal = self._value()
         self.written.pop(name, None)
         if not is_literal and has_variable(value):
@@ -206,9 +208,14 @@ class _Reading:
     def _lookup(self, name: str) -> str | None:
         return self._known.get(name, self.values.get(name))
 
-    def _skip_blanks(self) -> None:
-        while self._text[self._at : self._at + 1] in tuple(_BLANK):
-            self._at += 1
+    def _line_of(self, at: int) -> int:
+        self._line += self._text.count("\n", self._counted, at)
+        self._counted = at
+        return self._line
+
+    def _skip(self, what: re.Pattern[str]) -> None:
+        if found := what.match(self._text, self._at):
+            self._at = found.end()
 
     def _end_of_line(self, begun: int) -> int:
         end = self._text.find("\n", begun)

@@ -9,6 +9,7 @@ back must not be stopped by a slip in `.env`.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,7 +21,7 @@ from apps.ops.kinds import Kind
 
 # A secret is shorter; a device has no end.
 LARGEST_FILE = 1_000_000
-DEFAULT_COUNTS = "Until .env is mended its default counts here, and nothing is deployed."
+DEFAULT_COUNTS = "Until .env is mended its default counts here."
 
 
 def variable(
@@ -111,7 +112,8 @@ def read_dotenv(path: Path, into: MutableMapping[str, str]) -> None:
     """Set what a `.env` file says and what is not set yet. For a process that Compose has not
     started: a laptop's. What Compose could not read of it is left out."""
     for name, value in of_file(path, into).values.items():
-        into.setdefault(name, value)
+        with suppress(ValueError):  # An environment holds no NUL.
+            into.setdefault(name, value)
 
 
 def require_right_variables(*, again: str) -> None:

@@ -69,6 +69,14 @@ def test_no_text_is_too_strange_to_read(text: str) -> None:
     parse(text)
 
 
+def test_a_quote_that_never_ends_and_variables_without_a_bottom_take_no_time() -> None:
+    deep = f"A={'${A:-' * 3000}{'}' * 3000}\n"
+    found = parse(f"{deep}KEY='{'line\n' * 30_000}")
+
+    assert found.wrong == (1, 2)
+    assert len(found.bare) == 29_999
+
+
 def test_what_the_example_leaves_empty_is_required() -> None:
     example = read_example(EXAMPLE)
 

@@ -78,10 +78,11 @@ def test_status_beside_the_socket_looks_and_names_them_all(tmp_path: Path) -> No
 
 def test_a_file_of_a_laptop_that_no_reader_understands_is_not_printed(tmp_path: Path) -> None:
     """A key in quotes, over lines, and lines that are nothing."""
-    text = f'KEY="-----BEGIN\n{LEAK}\n-----END"\n{LEAK} {LEAK}\n{LEAK}\n\xff'
+    text = f'KEY="-----BEGIN\n{LEAK}\n-----END"\n{LEAK} {LEAK}\n{LEAK}\nNUL=\0\n\xff'
     code = (
         "import os, sys; from pathlib import Path; from apps.ops.variables import read_dotenv;"
-        "into = {}; read_dotenv(Path(sys.argv[1]), into); print(*into)"
+        "known = set(os.environ); read_dotenv(Path(sys.argv[1]), os.environ);"
+        "print(*(set(os.environ) - known))"
     )
     (tmp_path / ".env").write_bytes(text.encode("latin-1"))
 
