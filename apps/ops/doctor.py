@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from django.conf import settings as site
 from docker.errors import DockerException, NotFound
 from requests import RequestException
 
@@ -35,7 +34,7 @@ from apps.ops.health.runner import Finding
 from apps.ops.models import Deployment
 from apps.ops.redact import Redactor
 from apps.ops.stack.engine import Engine, EngineAway
-from apps.ops.variables import DEFAULT_COUNTS
+from apps.ops.variables import DEFAULT_COUNTS, wrong_variables
 
 # With the start of Python, both together stay below 5 s, whatever hangs.
 LOOK_SECONDS = 2.5
@@ -207,7 +206,7 @@ def _history(settings: OpsSettings) -> Result:
 
 
 def _variables(settings: OpsSettings) -> Result:
-    if wrong := site.WRONG_VARIABLES:
+    if wrong := wrong_variables():
         return bad(f"{' '.join(wrong)} {DEFAULT_COUNTS}", next="mend it in .env: docs/settings.md")
     return good("Every variable can be read.")
 

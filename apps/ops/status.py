@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from django.conf import settings as site
 from django.db import DatabaseError, connection
 
 from apps.ops.colors import Color
@@ -21,7 +20,7 @@ from apps.ops.models import Deployment
 from apps.ops.postgres import Trouble, trouble_of
 from apps.ops.stack.engine import Engine
 from apps.ops.stack.service import OTHER_SERVICES, Service
-from apps.ops.variables import DEFAULT_COUNTS
+from apps.ops.variables import DEFAULT_COUNTS, wrong_variables
 
 PROBE_SECONDS = 2.0
 # The agent and the jobs may be about to follow a release, and no visitor misses them.
@@ -60,7 +59,7 @@ def read_status(settings: OpsSettings, *, limit: int) -> Status:
     edge = Edge(settings.edge_dir)
     edge.forget_old_previews()
     engine = Engine(settings.project, seconds=PROBE_SECONDS)
-    problems = [f"{wrong} {DEFAULT_COUNTS}" for wrong in site.WRONG_VARIABLES]
+    problems = [f"{wrong} {DEFAULT_COUNTS}" for wrong in wrong_variables()]
     with ThreadPoolExecutor(max_workers=8) as pool:
         front_door = pool.submit(
             ask,

@@ -116,6 +116,14 @@ def read_dotenv(path: Path, into: MutableMapping[str, str]) -> None:
             into.setdefault(name, value)
 
 
+def wrong_variables() -> tuple[str, ...]:
+    """A sentence for each that could not be read when this process began."""
+    from django.conf import settings
+
+    # A project's settings of before have no such line, and had raised.
+    return getattr(settings, "WRONG_VARIABLES", ())
+
+
 def require_right_variables(*, again: str) -> None:
     """For what must not begin on a default that nobody asked for.
 
@@ -125,9 +133,7 @@ def require_right_variables(*, again: str) -> None:
     Raises:
         Refused: a variable could not be read when this process began.
     """
-    from django.conf import settings
-
-    if wrong := settings.WRONG_VARIABLES:
+    if wrong := wrong_variables():
         raise Refused(" ".join(wrong), next=f"mend it in .env (docs/settings.md), then: {again}")
 
 

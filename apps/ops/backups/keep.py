@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from django.conf import settings as site
 from django.utils import timezone
 
 from apps.ops.backups import files
 from apps.ops.conf import OpsSettings
 from apps.ops.models import Backup
 from apps.ops.processes import Say
+from apps.ops.variables import wrong_variables
 
 
 def reconcile(directory: Path) -> None:
@@ -59,7 +59,7 @@ def prune(settings: OpsSettings, *, say: Say, spare: str = "") -> list[str]:
     Returns:
         The names of those that were removed.
     """
-    if site.WRONG_VARIABLES:
+    if wrong_variables():
         say("No old backup is removed: .env may mean to keep more than is known here.")
         return []
     verified = Backup.objects.filter(status=Backup.Status.VERIFIED).order_by("-started_at", "-id")

@@ -11,7 +11,7 @@ from apps.ops import beside_the_socket
 from apps.ops.errors import OpsError, Refused
 from apps.ops.gate import shown
 from apps.ops.output import Output
-from apps.ops.variables import DEFAULT_COUNTS, require_right_variables
+from apps.ops.variables import DEFAULT_COUNTS, require_right_variables, wrong_variables
 
 
 class OpsCommand(BaseCommand):
@@ -52,7 +52,7 @@ class OpsCommand(BaseCommand):
         if not self.works_with_wrong_variables:
             name = type(self).__module__.rpartition(".")[2]
             require_right_variables(again=f"manage.py {name}")
-        for sentence in () if self.tells_wrong_variables else settings.WRONG_VARIABLES:
+        for sentence in () if self.tells_wrong_variables else wrong_variables():
             self.stderr.write(f"Warning: {sentence} {DEFAULT_COUNTS}")
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
