@@ -14,6 +14,10 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
+
 from apps.ops import kinds
 from apps.ops.dotenv import of_file
 from apps.ops.errors import Refused
@@ -40,17 +44,19 @@ def variable(
     return field(default=default, repr=is_public, metadata=metadata)
 
 
-class Environment:
+class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # It has no types.
     """Reads variables, and collects the sentences about those that cannot be read.
 
     `NAME_FILE=/path` reads NAME from a file (Docker secrets). An empty variable is one that is not
-    set.
+    set. A project's own variables can be read with all that django-environ has: `env.list(…)`.
     """
 
     # Set by manage.py before the settings are loaded, for ops commands.
     only_collects: ClassVar[bool] = False
 
     def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__()
+        self.ENVIRON = FileAwareMapping(given)
         self._given = given
         self.wrong: list[str] = []
 
@@ -66,14 +72,30 @@ class Environment:
             self.wrong.append(f"{name} must be {kind.must_be}.")
         return default
 
+    def get_value(
+        self,
+        var: str,
+        cast: Any = None,
+        default: Any = environ.Env.NOTSET,
+        parse_default: bool = False,
+    ) -> Any:
+        """As django-environ's, whose errors can have the value in them."""
+        try:
+            return super().get_value(var, cast, default, parse_default)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            kind = getattr(cast, "__name__", None) or "what the settings want"
+            found = f"{var} cannot be read as {kind} ({type(error).__name__})."
+        if default is environ.Env.NOTSET:
+            raise ImproperlyConfigured(found) from None
+        self.wrong.append(found)
+        return default
+
     def require_right(self) -> tuple[str, ...]:
         """What is wrong, where it is only collected: in ops commands.
 
         Raises:
             ImproperlyConfigured: in any other process.
         """
-        from django.core.exceptions import ImproperlyConfigured
-
         if self.wrong and not self.only_collects:
             raise ImproperlyConfigured("\n".join(self.wrong))
         return tuple(self.wrong)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,3 +236,22 @@ def test_whatever_is_written_a_number_is_finite_and_not_negative_or_refused(
 def test_settings_cannot_be_changed_behind_a_deployments_back() -> None:
     with pytest.raises(AttributeError):
         OpsSettings().branch = "other"  # type: ignore[misc]
+
+
+def test_a_project_reads_its_own_variables_as_django_environ_does_and_a_wrong_one_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "key").write_text("from a file")
+    env = Environment({"RATE": "s3cret", "LIST": "a,b", "KEY_FILE": str(tmp_path / "key")})
+
+    assert env.int("RATE", default=3) == 3
+    assert (env.list("LIST"), env.str("KEY"), env.str("NONE", default="")) == (
+        ["a", "b"],
+        "from a file",
+        "",
+    )
+    assert env.wrong == ["RATE cannot be read as int (ValueError)."]
+    with pytest.raises(
+        ImproperlyConfigured, match="RATE cannot be read as int"
+    ):
+        env.int("RATE")
