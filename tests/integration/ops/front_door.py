@@ -118,8 +118,13 @@ class _Colour(BaseHTTPRequestHandler):
         server = cast("Upstream", self.server)
         length = int(self.headers.get("Content-Length", "0"))
         received = len(self.rfile.read(length)) if length else 0
+        if "Transfer-Encoding" in self.headers:
+            received = self._chunks()
         if self.path == "/hang":
             server.release.wait(HUNG_SECONDS)
+        if self.path == "/hangup":
+            self.close_connection = True
+            return
         status = int(self.path.removeprefix("/status/")) if "/status/" in self.path else 200
         body = json.dumps(
             {"path": self.path, "headers": self.headers.items(), "received": received}
@@ -133,6 +138,13 @@ class _Colour(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_POST = do_GET  # noqa: N815
+
+    def _chunks(self) -> int:
+        received = 0
+        while length := int(self.rfile.readline() or b"0", 16):
+            received += len(self.rfile.read(length))
+            self.rfile.readline()
+        return received
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -315,6 +327,18 @@ class FrontDoor:
             return _read(connection.getresponse())
         finally:
             connection.close()
+
+    def send(self, raw: bytes, *, then: int | None = None) -> int:
+        """The status that whatever bytes are answered with.
+
+        Args:
+            then: of socket.SHUT_*, what the client does after them.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=HUNG_SECONDS) as client:
+            client.sendall(raw)
+            if then is not None:
+                client.shutdown(then)
+            return int(client.recv(65536).split(b" ", 2)[1])
 
     def color(self, *headers: tuple[str, str]) -> str:
         return self.get("/", *headers).color

@@ -23,7 +23,7 @@ from apps.ops.errors import SwappedBack
 from apps.ops.stack.engine import Engine
 from apps.ops.stack.log_follower import split_lines
 from apps.ops.stack.service import Service
-from tests.integration.ops.front_door import ADDRESSES, FrontDoor
+from tests.integration.ops.front_door import ADDRESSES, HOST, FrontDoor
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +178,20 @@ def test_after_a_power_cut_nothing_counts_that_nobody_watched(
 
     assert swapped.edge.live() is Color.GREEN
     assert len(door.access_log("/status/503")) > swapped.settings.bake_min_requests
+
+
+def test_what_an_outsider_breaks_off_moves_no_traffic(swapped: Deploy, door: FrontDoor) -> None:
+    head = f"POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with visitors(door, "/status/200"):
+        outsider = Thread(
+            target=lambda: [(door.send(head + b"zz\r\n"), sleep(0.1)) for _ in range(25)]
+        )
+        outsider.start()
+        summary = Bake().run(swapped)
+        outsider.join()
+
+    assert summary.startswith("good: 0.0 % of ")
+    assert swapped.edge.live() is Color.GREEN
 
 
 def test_without_visitors_the_probes_decide(

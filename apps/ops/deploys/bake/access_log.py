@@ -9,6 +9,8 @@ from apps.ops.colors import Color
 
 # What deployments and checks call themselves: they are not visitors.
 OUR_AGENT = "changeover"
+# What Caddy writes down when nobody waited for the answer.
+CLIENT_LEFT = (0, 499)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Entry:
 
 def parse(line: bytes) -> Entry | None:
     """None for what is not a visitor's request to a colour: other lines, files, the maintenance
-    page, our own probes, uploads beyond those that a colour takes at a time, or half a line."""
+    page, our own probes, uploads beyond those that a colour takes at a time, what a client broke
+    off or sent as no HTTP, or half a line."""
     if b"http.log.access" not in line or b'"color"' not in line:
         return None
     try:
@@ -38,8 +41,10 @@ def parse(line: bytes) -> Entry | None:
         agents = said["request"].get("headers", {}).get("User-Agent", [])
         if OUR_AGENT in agents or ("place" in said and not said["place"]):
             return None
-        return Entry(
-            float(said["ts"]), Color(said["color"]), int(said["status"]), float(said["duration"])
-        )
+        status = int(said["status"])
+        # Caddy says itself what has an error; below 500, of the client.
+        if status in CLIENT_LEFT or ("error" in said and status < 500):
+            return None
+        return Entry(float(said["ts"]), Color(said["color"]), status, float(said["duration"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
