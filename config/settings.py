@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from apps.ops import beside_the_socket
+from apps.ops import beside_the_socket, names
 from apps.ops.addresses import email_settings
 from apps.ops.conf import OpsSettings
 from apps.ops.roles.logins import OWNER, Logins
@@ -35,14 +35,8 @@ COLOR = site.color
 ROLE = site.role
 
 SITE_HOST = OPS.site_host
-ALLOWED_HOSTS = [
-    SITE_HOST,
-    f"www.{SITE_HOST}",
-    f"blue.{SITE_HOST}",
-    f"green.{SITE_HOST}",
-    *site.allowed_hosts,
-]
-CSRF_TRUSTED_ORIGINS = [*site.csrf_trusted_origins]
+ALLOWED_HOSTS = [*names.allowed(OPS), *site.allowed_hosts]
+CSRF_TRUSTED_ORIGINS = [*names.origins(OPS), *site.csrf_trusted_origins]
 
 INSTALLED_APPS = [
     "django.contrib.admin",

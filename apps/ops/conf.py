@@ -34,7 +34,12 @@ class OpsSettings(Declared):
     probe_address: str = variable(
         "OPS_PROBE_ADDRESS", "caddy:2020", kinds.HOST_AND_PORT, public=True
     )
+    # Its names (apps/ops/names.py), and whose word Caddy takes for a visitor's address and scheme.
     site_host: str = variable("SITE_HOST", "localhost", kinds.HOST, public=True)
+    site_hosts: tuple[str, ...] = variable("SITE_HOSTS", (), public=True)
+    site_aliases: tuple[str, ...] = variable("SITE_ALIASES", (), public=True)
+    site_www: bool = variable("SITE_WWW", True)
+    trusted_proxies: tuple[str, ...] = variable("TRUSTED_PROXIES", (), public=True)
 
     # What is deployed.
     remote: str = variable("OPS_REMOTE", "origin", public=True)

@@ -6,7 +6,7 @@ the new release's own image.
 
     E001-E007, W001-W004   timeouts.py   what must be shorter than what
     E010-E015              tasks.py      django-q2
-    E020-E025, W005        requests.py   the way of a request to Django
+    E020-E026, W005, W009  requests.py   the way of a request to Django
     E030-E037, W006-W007   state.py      what two colours share
     E040-E042, W008        keys.py       secrets and logins
 """
@@ -25,6 +25,7 @@ for check in (requests.middleware, requests.proxy, requests.names, state.databas
     checks.register(check, TAG)
 for check in (
     tasks.sync,
+    requests.unknown_names,
     state.static,
     state.media,
     state.sessions,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
+
+from apps.ops import names as names_of_site
 
 MODULE = "apps.ops.middleware"
 # What each is there for, said of a project without it.
@@ -24,7 +25,6 @@ ANSWERING = (
     "django.middleware.cache.FetchFromCacheMiddleware",
 )
 FORWARDED_PROTO = ("HTTP_X_FORWARDED_PROTO", "https")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def middleware(**kwargs: Any) -> Iterator[checks.CheckMessage]:
@@ -65,14 +65,20 @@ def proxy(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def names(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    host, paths = settings.OPS.site_host, settings.OPS.smoke_paths
-    if not _HOST.fullmatch(host):
+    for found in names_of_site.wrong(settings.OPS):
         yield checks.Error(
-            f"SITE_HOST is {host!r}, which is not a name alone: neither Caddy nor Django would "
-            "answer for it.",
-            hint="Set it to the name without scheme, port and path, like example.org.",
+            found,
+            hint="Write names without scheme, port and path, like example.org, each once.",
             id="ops.E024",
         )
+    for found in names_of_site.wrong_proxies(settings.OPS):
+        yield checks.Error(
+            found,
+            hint="Write private_ranges, or addresses and ranges like 192.0.2.0/24, separated by "
+            "commas.",
+            id="ops.E026",
+        )
+    paths = settings.OPS.smoke_paths
     for path in paths:
         if not path.startswith("/"):
             yield checks.Error(
@@ -87,3 +93,15 @@ def names(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             hint="Name a page or two that must work, separated by commas; / is the default.",
             id="ops.W005",
         )
+
+
+def unknown_names(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    known = {name.lower() for name in names_of_site.allowed(settings.OPS)}
+    for name in settings.ALLOWED_HOSTS:
+        # Without a dot it is one that only the stack itself knows.
+        if "." in name and name.lower() not in known:
+            yield checks.Warning(
+                f"ALLOWED_HOSTS has {name!r}, which Caddy does not serve: it answers 421 to that.",
+                hint="Put it into SITE_HOSTS, or into SITE_ALIASES if it is to lead to SITE_HOST.",
+                id="ops.W009",
+            )

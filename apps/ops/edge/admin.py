@@ -91,6 +91,19 @@ class Admin:
             connection.close()
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two configurations mean the same. Which files they were read from, and which Caddy
+    therefore serves to nobody (`hide`), is not looked at."""
+    return bool(_without_files(one) == _without_files(other))
+
+
+def _without_files(configuration: Any) -> Any:
+    def drop(part: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in part.items() if key != "hide"}
+
+    return json.loads(json.dumps(configuration), object_hook=drop)
+
+
 def _error(said: bytes) -> str:
     try:
         return str(json.loads(said)["error"])

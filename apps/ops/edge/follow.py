@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
+from apps.ops import names
 from apps.ops.conf import OpsSettings
 from apps.ops.edge import front_door
-from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused
+from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused, same
 from apps.ops.edge.probe import Answer, ask
-from apps.ops.errors import NobodyServed, OpsError, StepFailed
+from apps.ops.errors import NobodyServed, OpsError, Refused, StepFailed
 from apps.ops.processes import ProgramFailed, Say
 from apps.ops.stack.compose import Compose
 from apps.ops.stack.engine import Engine
 
 CADDYFILE = Path("docker/caddy/Caddyfile")
+# The project's own lines, which the Caddyfile imports.
+OWN = CADDYFILE.with_name("site.caddy")
+OWN_IMPORTED = "site.cadd*y"
 MEDIA = "media"
 # compose.prod.yml has it for `caddy`.
 USER = "10002:10002"
@@ -44,15 +48,22 @@ class State:
 
 
 def caddyfile(settings: OpsSettings) -> str:
-    """Raises OSError."""
-    return (settings.checkout / CADDYFILE).read_text()
+    """The checkout's, with the project's own lines in it. Raises OSError."""
+    text = (settings.checkout / CADDYFILE).read_text()
+    own = settings.checkout / OWN
+    return with_own_lines(text, own.read_text() if own.exists() else "")
+
+
+def with_own_lines(text: str, own: str) -> str:
+    """A Caddyfile in one piece: through the socket Caddy does not know what lies beside it."""
+    return text.replace(f"import {OWN_IMPORTED}\n", f"{own}\n")
 
 
 def state(settings: OpsSettings, engine: Engine) -> State:
     """Raises CaddyAway, CaddyRefused, OSError, EngineAway."""
     admin = Admin(settings.caddy_admin)
     wanted = admin.adapted(caddyfile(settings))
-    return State(outdated=admin.running() != wanted, as_root=runs_as_root(engine))
+    return State(outdated=not same(admin.running(), wanted), as_root=runs_as_root(engine))
 
 
 def runs_as_root(engine: Engine) -> bool:
@@ -113,7 +124,7 @@ def follow(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say)
     admin = Admin(settings.caddy_admin)
     try:
         before, wanted = admin.running(), admin.adapted(caddyfile(settings))
-        if before == wanted:
+        if same(before, wanted):
             return "Caddy runs the Caddyfile of the checkout"
         answered = _front_page(settings)
         admin.load(wanted)
@@ -170,6 +181,8 @@ def recreate(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Sa
     Raises:
         OpsError: it was not touched, or it did not come back.
     """
+    for refused in (*names.wrong(settings), *names.wrong_proxies(settings)):
+        raise Refused(f"{refused} {NOT_MOVED}", next=f"mend .env, then: {RECREATE}")
     bring_up_media(engine, compose, say)
     try:
         give_volumes(compose, say)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from apps.ops.conf import OpsSettings
-from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused
-from apps.ops.edge.follow import CADDYFILE
+from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused, same
+from apps.ops.edge.follow import CADDYFILE, OWN, with_own_lines
 from apps.ops.errors import Refused
 from apps.ops.processes import ProgramFailed
 from apps.ops.source import Checkout
@@ -34,7 +34,8 @@ def require_valid(
         return None
     try:
         admin = Admin(settings.caddy_admin)
-        if admin.adapted(text) == admin.running():
+        whole = with_own_lines(text, checkout.file(sha, str(OWN)) or "")
+        if same(admin.adapted(whole), admin.running()):
             return None
     except CaddyRefused as error:
         raise _refused(sha, str(error)) from error

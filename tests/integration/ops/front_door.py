@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from textwrap import dedent
 from threading import Event, Thread
 from typing import Any, Self, cast
 
@@ -211,6 +213,7 @@ class MediaServer:
 class FrontDoor:
     directory: Path
     port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
     probe_port: int = field(default_factory=free_port)
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     # Of the Caddyfile, beside the site's own.
@@ -224,6 +227,7 @@ class FrontDoor:
         self._upstream_port = _port_free_on_all(ADDRESSES.values())
         for service in ADDRESSES:
             self.bring_up(service)
+        self.own.touch()
         caddyfile = self.directory / "Caddyfile"
         caddyfile.write_text(self._rendered())
         environment = {
@@ -236,8 +240,8 @@ class FrontDoor:
         }
         with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", _caddy(), "run", "--config", str(caddyfile)]
-                + ["--adapter", "caddyfile"],
+                ["setpriv", "--pdeathsig", "KILL", *entrypoint(), _caddy(), "run"]
+                + ["--config", str(caddyfile), "--adapter", "caddyfile"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -264,6 +268,11 @@ class FrontDoor:
     @property
     def edge(self) -> Edge:
         return Edge(self.directory / "edge")
+
+    @property
+    def own(self) -> Path:
+        """The project's own lines; read when Caddy starts."""
+        return self.directory / "site.caddy"
 
     @property
     def admin(self) -> Path:
@@ -340,12 +349,33 @@ class FrontDoor:
                 client.shutdown(then)
             return int(client.recv(65536).split(b" ", 2)[1])
 
+    def get_over_tls(self, host: str, *, sni: str | None = None) -> Response:
+        """As a browser would; the certificate is not looked at.
+
+        Args:
+            sni: the name that the connection is opened for, if it is another one.
+        """
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPConnection("127.0.0.1", self.tls_port, timeout=HUNG_SECONDS)
+        plain = socket.create_connection(("127.0.0.1", self.tls_port), timeout=HUNG_SECONDS)
+        connection.sock = context.wrap_socket(plain, server_hostname=sni or host)
+        try:
+            connection.request("GET", "/a?b=c", headers={"Host": host})
+            return _read(connection.getresponse())
+        finally:
+            connection.close()
+
     def color(self, *headers: tuple[str, str]) -> str:
         return self.get("/", *headers).color
 
     def _rendered(self) -> str:
         text = (ROOT / "docker/caddy/Caddyfile").read_text()
-        admin = f"admin unix/{self.admin}|0220\n\thttp_port {self.port}"
+        admin = (
+            f"admin unix/{self.admin}|0220\n\thttp_port {self.port}\n\thttps_port {self.tls_port}"
+            # Certificates from nobody else, and no changes to this machine.
+            "\n\tlocal_certs\n\tskip_install_trust"
+        )
         replaced = {
             "admin unix//run/caddy/admin.sock|0220": admin,
             "http://:2020": f"http://:{self.probe_port}",
@@ -370,6 +400,15 @@ class FrontDoor:
             return self.get("/.edge", probe=True).status == 200
         except OSError:
             return False
+
+
+def entrypoint() -> list[str]:
+    """What compose.prod.yml starts Caddy through."""
+    _, _, caddy = (ROOT / "compose.prod.yml").read_text().partition("\n  caddy:\n")
+    _, begun, script = caddy.partition("    entrypoint:\n      - sh\n      - -fc\n      - |\n")
+    script, ended, _ = script.partition("      - sh\n")
+    assert all((begun, ended)), "compose.prod.yml has another entrypoint for caddy now"
+    return ["sh", "-fc", dedent(script).replace("$$", "$"), "sh"]
 
 
 def _read(response: HTTPResponse) -> Response:

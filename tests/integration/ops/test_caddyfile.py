@@ -487,12 +487,6 @@ def test_www_leads_to_the_name_without_it(door: FrontDoor) -> None:
     assert (response.status, response.headers["location"]) == (301, f"http://{HOST}/about/?a=b")
 
 
-def test_another_host_is_not_served(door: FrontDoor) -> None:
-    response = door.get("/", host="evil.example")
-
-    assert (response.status, response.body) == (200, "")
-
-
 def test_every_page_has_safe_headers_unless_the_application_knows_better(door: FrontDoor) -> None:
     headers = door.get("/").headers
 

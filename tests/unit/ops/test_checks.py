@@ -12,6 +12,7 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
+from apps.ops import names
 from apps.ops.conf import OpsSettings
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +34,7 @@ class Project:
         settings.RELEASE = "3f2c9a17d04b5e86a1c7f0e2b94d6853c1aa77e0"
         settings.SECRET_KEY = "k" * 64
         settings.OPS = OpsSettings()
+        settings.ALLOWED_HOSTS = names.allowed(settings.OPS)
         settings.STATIC_ROOT = "/app/staticfiles"
         settings.MEDIA_ROOT = "/srv/media"
         # What django-q2 is told follows from OPS, as in config/settings.py.
@@ -266,12 +268,24 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
     ),
     (
         "ops.E024",
-        ops(site_host="https://example.org"),
+        ops(site_hosts=("https://example.org",)),
         (
-            "SITE_HOST is 'https://example.org', which is not a name alone: neither Caddy nor "
-            "Django would answer for it."
+            "SITE_HOSTS has 'https://example.org', which is not a name alone (it has a scheme): "
+            "neither Caddy nor Django would answer for it."
         ),
-        "Set it to the name without scheme, port and path, like example.org.",
+        "Write names without scheme, port and path, like example.org, each once.",
+    ),
+    (
+        "ops.E026",
+        ops(trusted_proxies=("private_ranges", "cdn.example")),
+        "TRUSTED_PROXIES has 'cdn.example', which is no address: Caddy would not start.",
+        "Write private_ranges, or addresses and ranges like 192.0.2.0/24, separated by commas.",
+    ),
+    (
+        "ops.W009",
+        setting("ALLOWED_HOSTS", ["localhost", "testserver", "shop.example"]),
+        "ALLOWED_HOSTS has 'shop.example', which Caddy does not serve: it answers 421 to that.",
+        "Put it into SITE_HOSTS, or into SITE_ALIASES if it is to lead to SITE_HOST.",
     ),
     (
         "ops.E025",
@@ -486,6 +500,7 @@ def test_every_id_in_the_code_is_tested() -> None:
 @pytest.mark.parametrize("name", ["localhost", "example.org", "a.b-c.example.org", "192.0.2.1"])
 def test_a_name_alone_is_a_site_host(project: Project, name: str) -> None:
     project.ops(site_host=name)
+    project.settings.ALLOWED_HOSTS = []
 
     assert project.found() == []
 
@@ -495,6 +510,7 @@ def test_a_name_alone_is_a_site_host(project: Project, name: str) -> None:
 )
 def test_anything_with_more_than_a_name_is_not_a_site_host(project: Project, name: str) -> None:
     project.ops(site_host=name)
+    project.settings.ALLOWED_HOSTS = []
 
     assert [m.id for m in project.found()] == ["ops.E024"]
 

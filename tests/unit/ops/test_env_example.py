@@ -40,6 +40,8 @@ GIVEN = set(re.findall(r"\b([A-Z][A-Z_]+): ", code("compose.prod.yml"))) | {
     for line in re.findall(r"^ENV (.*)$", text("Dockerfile"), re.MULTILINE)
     for name in re.findall(r"(\w+)=", line)
 }
+# And what it starts Caddy with.
+GIVEN |= set(re.findall(r"\bexport ([A-Z_]+)=", code("compose.prod.yml")))
 
 
 @pytest.mark.parametrize(

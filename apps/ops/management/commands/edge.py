@@ -26,7 +26,8 @@ class Command(CommandWithExitCodes):
     requires_system_checks = []
     exit_codes = (
         "Exit codes:\n  0  Caddy runs what the checkout declares\n  1  it goes on as before, or "
-        "did not come back: the output says which\n  2  usage\n  4  a deployment is running"
+        "did not come back: the output says which\n  2  usage\n  4  a deployment is running\n"
+        "  5  .env has a name or a proxy that is none: refused"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
