@@ -17,6 +17,7 @@ from django.conf import settings as site
 from django.core.management import find_commands
 
 from apps import ops
+from apps.ops.agent import shell_words
 from apps.ops.conf import OpsSettings
 
 FIELDS = 5
@@ -180,6 +181,8 @@ def _assign(pattern: Line, name: str, value: str) -> Line:
 
 
 def _line(pattern: Line, written: str) -> Line:
+    if written.startswith("@"):
+        raise ValueError(shell_words.instead_of_nickname(written.split()[0]))
     parts = written.split(maxsplit=FIELDS)
     if len(parts) <= FIELDS:
         raise ValueError("it is not five fields and a command")
@@ -198,4 +201,6 @@ def _line(pattern: Line, written: str) -> Line:
         raise ValueError("its command has a character that no command can have")
     if len(command) > MAX_COMMAND:
         raise ValueError(f"its command is longer than {MAX_COMMAND} characters: put it in a script")
+    if found := shell_words.needed(command):
+        raise ValueError(found)
     return replace(pattern, fields=fields, command=command)

@@ -98,18 +98,9 @@ def test_two_lines_with_the_same_command_are_one_job_that_is_due_once_at_a_time(
     assert due(text, NOON, 1) == ["23 12:30", "23 13:00"]
 
 
-def test_manage_py_is_this_projects_and_there_is_no_shell() -> None:
-    argv = job("* * * * * manage.py backup_db --reason 'at night' > /dev/null").argv
-    assert argv == [
-        sys.executable,
-        "manage.py",
-        "backup_db",
-        "--reason",
-        "at night",
-        ">",
-        "/dev/null",
-    ]
-    assert job("* * * * * touch $HOME").argv == ["touch", "$HOME"]
+def test_manage_py_is_this_projects_and_quotes_work() -> None:
+    argv = job("* * * * * manage.py backup_db --reason 'at night'").argv
+    assert argv == [sys.executable, "manage.py", "backup_db", "--reason", "at night"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +108,7 @@ def test_manage_py_is_this_projects_and_there_is_no_shell() -> None:
     [
         ("61 * * * * canary", "bad minute in 61 * * * *"),
         ("* * * * *", "it is not five fields and a command"),
-        ("@daily canary", "it is not five fields and a command"),
+        ("@daily canary", "@daily is written 0 0 * * * here"),
         ("* * 31 2 * canary", "bad day-of-month in * * 31 2 *"),
         ("* * * * * canary 'now", "its command cannot be read: no closing quotation"),
         ("MAILTO=ops@example.org", "MAILTO cannot be set here; CRON_TZ and DEADLINE can"),
@@ -155,6 +146,81 @@ def test_a_crontab_that_cannot_be_read_is_a_problem_and_not_a_crash(tmp_path: Pa
 def test_a_long_absence_is_not_counted_to_its_end() -> None:
     every_minute = job("* * * * * canary")
     assert len(every_minute.due(NOON, NOON + timedelta(days=365))) == crontab.MOST
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("cd /srv/site && manage.py x >> log 2>&1", 'there is no shell for "cd"'),
+        ("manage.py x >/dev/null 2>&1", 'there is no shell for ">"'),
+        ("manage.py x 2>>log", 'there is no shell for "2>>"'),
+        ("manage.py x < file", 'there is no shell for "<"'),
+        ("manage.py x &> log", 'there is no shell for ">"'),
+        ("manage.py x && manage.py y", 'there is no shell for "&&"'),
+        ("manage.py x || true", 'there is no shell for "||"'),
+        ("manage.py x | mail ann", 'there is no shell for "|"'),
+        ("manage.py x; manage.py y", 'there is no shell for ";"'),
+        ("manage.py x &", 'there is no shell for "&"'),
+        ("(manage.py x)", 'there is no shell for "("'),
+        ("sh -c 'manage.py x' >> log", 'there is no shell for ">>"'),
+        ("manage.py x $(date)", 'there is no shell for "$("'),
+        ('manage.py x "$(date)"', 'there is no shell for "$("'),
+        ("manage.py x `date`", 'there is no shell for "`"'),
+        ("manage.py x $HOME", 'there is no shell for "$HOME"'),
+        ('manage.py x "${HOME}/y"', 'there is no shell for "${HOME"'),
+        ("rm /tmp/*.log", 'there is no shell for "*"'),
+        ("cat ~/x", 'there is no shell for "~"'),
+        ("export A=1", '"export" is a shell\'s own'),
+        (". /etc/profile", '"." is a shell\'s own'),
+        ("A=1 manage.py x", "no shell sets variables here: put env before A=…"),
+        ("manage.py x # nightly", "a comment has a line of its own"),
+        ("root manage.py clean_up", '"root" is no program; if it is the user'),
+        (
+            "www-data-2 /usr/bin/python3 manage.py x",
+            '"www-data-2" is no program; if it is the user',
+        ),
+        ("manage.py x +%F", '"%" ends a command in cron'),
+        ("manage.py x '+\\%F'", 'in quotes "\\%" keeps its backslash here'),
+    ],
+)
+def test_what_only_a_shell_or_cron_would_do_is_said(command: str, found: str) -> None:
+    read = parse(f"* * * * * {command}")
+
+    assert [(p.number, p.found.startswith(found)) for p in read.problems] == [(1, True)]
+    assert not read.jobs
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'cd /srv && a | b > c; d $(e) %'",
+        'bash -lc "x $HOME >> log 2>&1"',
+        "/bin/sh -ec 'a && b'",
+        "manage.py x 'a && b > c | $d `e` * ~ # %'",
+        'manage.py x "a && b; c > d"',
+        "manage.py x a\\&b +\\%F \\$HOME",
+        'manage.py x "\\$HOME" a#b 5$ a~b',
+        "curl 'https://example.org/?a=1&b=2'",
+        "env A=1 manage.py x",
+        "nice python manage.py x",
+        "timeout 50 /app/x.sh",
+        "manage.py x --user root",
+    ],
+)
+def test_what_is_quoted_or_a_shells_own_argument_is_taken_as_it_stands(command: str) -> None:
+    assert job(f"* * * * * {command}").command == command
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("@reboot manage.py x", "@reboot is no time"),
+        ("@hourly manage.py x with four more words", "@hourly is written 0 * * * * here"),
+    ],
+)
+def test_a_nickname_is_said_with_its_fields(line: str, found: str) -> None:
+    [problem] = parse(line).problems
+    assert problem.found.startswith(found)
 
 
 @pytest.mark.parametrize(
