@@ -7,6 +7,7 @@ the new release's own image.
     E001-E007, W001-W004   timeouts.py   what must be shorter than what
     E010-E015              tasks.py      django-q2
     E020-E026, W005, W009  requests.py   the way of a request to Django
+    E027, W010             gunicorn.py   how the web is run
     E030-E037, W006-W007   state.py      what two colours share
     E040-E042, W008        keys.py       secrets and logins
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from django.core import checks
 
-from apps.ops.checks import keys, requests, state, tasks, timeouts
+from apps.ops.checks import gunicorn, keys, requests, state, tasks, timeouts
 
 TAG = "ops"
 
@@ -26,6 +27,7 @@ for check in (requests.middleware, requests.proxy, requests.names, state.databas
 for check in (
     tasks.sync,
     requests.unknown_names,
+    gunicorn.recycling,
     state.static,
     state.media,
     state.sessions,

@@ -27,8 +27,9 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 class Project:
     """The site as an image in production has it, to be misconfigured."""
 
-    def __init__(self, settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, patch: pytest.MonkeyPatch, root: Path) -> None:
         self.settings = settings
+        self.root = root
         self.patch = patch
         settings.DEBUG = False
         settings.RELEASE = "3f2c9a17d04b5e86a1c7f0e2b94d6853c1aa77e0"
@@ -64,8 +65,8 @@ class Project:
 
 
 @pytest.fixture
-def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Project:
-    return Project(settings, monkeypatch)
+def project(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
+    return Project(settings, monkeypatch, tmp_path)
 
 
 def static_storage(backend: str) -> Callable[[Project], None]:
@@ -86,6 +87,19 @@ def ops(**changes: Any) -> Callable[[Project], None]:
 
 def q(**changes: Any) -> Callable[[Project], None]:
     return lambda project: project.q(**changes)
+
+
+def gunicorn(text: str, arguments: str = "") -> Callable[[Project], None]:
+    """What gunicorn is told by its file and by the environment."""
+
+    def change(project: Project) -> None:
+        file = project.root / "config/gunicorn.conf.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        project.settings.BASE_DIR = project.root
+        project.patch.setenv("GUNICORN_CMD_ARGS", arguments)
+
+    return change
 
 
 CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
@@ -280,6 +294,28 @@ CASES: list[tuple[str, Callable[[Project], None], str, str]] = [
         ops(trusted_proxies=("private_ranges", "cdn.example")),
         "TRUSTED_PROXIES has 'cdn.example', which is no address: Caddy would not start.",
         "Write private_ranges, or addresses and ranges like 192.0.2.0/24, separated by commas.",
+    ),
+    (
+        "ops.E027",
+        gunicorn("workers = 0 / 0\n"),
+        (
+            "config/gunicorn.conf.py or GUNICORN_CMD_ARGS cannot be read (ZeroDivisionError: "
+            "division by zero): no candidate would start."
+        ),
+        "Try it: gunicorn --check-config --config config/gunicorn.conf.py config.wsgi",
+    ),
+    (
+        "ops.W010",
+        gunicorn("workers = 2\nmax_requests = 1000\nmax_requests_jitter = 50\n"),
+        (
+            "gunicorn's max_requests is 1000, with a jitter of 50 and 2 workers: they reach it at "
+            "about the same time, and one that has takes no request until its longest has ended "
+            "(30 s), so that nobody may answer."
+        ),
+        (
+            "Take it out: each deployment starts new workers, and WEB_MEMORY bounds a leak. Or set "
+            "max_requests_jitter to 1000 and WEB_WORKERS to 4, or more."
+        ),
     ),
     (
         "ops.W009",
@@ -513,6 +549,24 @@ def test_anything_with_more_than_a_name_is_not_a_site_host(project: Project, nam
     project.settings.ALLOWED_HOSTS = []
 
     assert [m.id for m in project.found()] == ["ops.E024"]
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "warned"),
+    [
+        ("workers = 2\n", "--max-requests 500 --workers=8", True),
+        ("max_requests = 500\nmax_requests_jitter = 500\nworkers = 2\n", "--workers 3", True),
+        ("max_requests = 500\nmax_requests_jitter = 500\nworkers = 2\n", "--workers 4", False),
+        ("max_requests = 500\n", "--max-requests=0", False),
+        ("def when_ready(server):\n    pass\nown = 1\n", "", False),
+    ],
+)
+def test_workers_that_end_together_are_warned_of(
+    project: Project, text: str, arguments: str, warned: bool
+) -> None:
+    gunicorn(text, arguments)(project)
+
+    assert [m.id for m in project.found()] == ["ops.W010"] * warned
 
 
 def test_two_colours_of_one_container_cache_would_sign_everybody_out(project: Project) -> None:
