@@ -570,4 +570,4 @@ def test_the_containers_own_health_check_is_not_logged(door: FrontDoor) -> None:
 def test_a_probe_comes_by_https_as_far_as_the_application_can_tell(door: FrontDoor) -> None:
     saw = upstream_saw(door.get("/", ("X-Forwarded-Proto", "gopher"), probe=True))
 
-    assert saw["x-forwarded-proto"] == "http"  # SITE_SCHEME of this test
+    assert saw["x-forwarded-proto"] == "https"

@@ -207,15 +207,15 @@ def test_the_one_that_caddy_makes_by_itself_is_read(
     try:
         wait_until(lambda: look(port).figures)
         result = look(port)
-        other = certificate.look.__globals__["_served"]
-        with pytest.raises(ssl.SSLError):
-            other("127.0.0.1", "another.test")
+        lacking = look(port, site_hosts=("another.test",))
     finally:
         caddy.kill()
         caddy.wait()
 
     assert result.status is Status.GOOD
     assert "Caddy Local Authority" in str(result.figures["issuer"])
+    assert lacking.status is Status.BAD
+    assert "Caddy shows no certificate for another.test" in lacking.summary
 
 
 def test_a_server_that_speaks_no_tls_is_bad(look: LookAtCertificate, caddy: FrontDoor) -> None:

@@ -50,6 +50,31 @@ def test_every_request_is_answered_whatever_it_sends(door: FrontDoor, size: int)
     assert {answer.color for answer in answers} == {"blue"}
 
 
+def test_what_is_no_http_is_answered_400_and_the_next_request_as_ever(door: FrontDoor) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+    assert {door.send(head + body) for body in (b"zz\r\n", b"2\r\nabXX", b"-1\r\n") * 9} == {400}
+    assert door.get(PATH).status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        (f"GET {PATH} HTTP/x", "", 400),
+        (f"GET {PATH}?{'a' * 5000} HTTP/1.1", "", 414),
+        (f"GET {PATH} HTTP/1.1", f"X-Long: {'a' * 9000}\r\n", 431),
+        (f"GET {PATH} HTTP/1.1", "".join(f"X-{n}: a\r\n" for n in range(120)), 431),
+        (f"GET {PATH} HTTP/1.1", f"X-Long: {'a' * 40_000}\r\n", 431),
+        (f"GET {PATH} HTTP/1.1", "Content-Length: -1\r\n", 400),
+        (f"GET {PATH} HTTP/1.1", "Bad Name: a\r\n", 400),
+    ],
+)
+def test_headers_beyond_a_limit_are_the_clients_error(
+    door: FrontDoor, request_line: str, headers: str, status: int
+) -> None:
+    assert door.send(f"{request_line}\r\nHost: {HOST}\r\n{headers}\r\n".encode()) == status
+
+
 def to_gunicorn(door: FrontDoor) -> socket.socket:
     port = door.upstreams["django-b"].server_port
     return socket.create_connection((ADDRESSES["django-a"], port), timeout=HUNG_SECONDS)

@@ -1,4 +1,4 @@
-"""The certificate that Caddy shows to visitors: for how much longer is it good?"""
+"""The certificates that Caddy shows to visitors: for how much longer are they good?"""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings as django
 
-from apps.ops import processes
+from apps.ops import names, processes
 from apps.ops.conf import OpsSettings
 from apps.ops.health.checks.limits import SECONDS
-from apps.ops.health.result import Figure, Result, bad, good, unknown
+from apps.ops.health.result import Figure, Result, Status, bad, good, unknown
 
 LOGS = "docker compose logs --tail 200 caddy | grep -i -E 'certificate|acme|tls'"
 HTTPS_PORT = 443
@@ -25,7 +25,13 @@ LEAST_SHARE = 1 / 5
 def look(settings: OpsSettings) -> Result:
     if getattr(django, "SITE_SCHEME", "https") != "https":
         return good("Not used: Caddy serves plain HTTP (SITE_SCHEME).")
-    host = settings.site_host
+    # www. and the colours' names may not be in DNS; what .env names itself should.
+    found = [_look_at(settings, name) for name in (*names.served(settings), *settings.site_aliases)]
+    wrong = [result for result in found if result.status is not Status.GOOD]
+    return wrong[0] if wrong else min(found, key=lambda result: float(result.figures["days"]))
+
+
+def _look_at(settings: OpsSettings, host: str) -> Result:
     caddy = urlsplit(f"//{settings.probe_address}").hostname or ""
     try:
         certificate = _served(caddy, host)
