@@ -41,7 +41,7 @@ GIVEN = set(re.findall(r"\b([A-Z][A-Z_]+): ", code("compose.prod.yml"))) | {
     for name in re.findall(r"(\w+)=", line)
 }
 # And what it starts Caddy with.
-GIVEN |= set(re.findall(r"\bexport ([A-Z_]+)=", code("compose.prod.yml")))
+GIVEN |= set(re.findall(r"\b([A-Z_]+)=", code("compose.prod.yml")))
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,5 @@ def test_a_project_reads_its_own_variables_as_django_environ_does_and_a_wrong_on
         "",
     )
     assert env.wrong == ["RATE cannot be read as int (ValueError)."]
-    with pytest.raises(
-        ImproperlyConfigured, match="RATE cannot be read as int"
-    ):
+    with pytest.raises(ImproperlyConfigured, match="RATE cannot be read as int"):
         env.int("RATE")
