@@ -207,7 +207,7 @@ def _history(settings: OpsSettings) -> Result:
 
 def _variables(settings: OpsSettings) -> Result:
     if wrong := wrong_variables():
-        return bad(f"{' '.join(wrong)} {DEFAULT_COUNTS}", next="mend it in .env: docs/settings.md")
+        return bad(f"{' '.join(wrong)} {DEFAULT_COUNTS}", next="fix it in .env: docs/settings.md")
     return good("Every variable can be read.")
 
 

@@ -189,14 +189,14 @@ def read_end(text: str) -> datetime:
     """A time such as "2026-12-27 08:00", in the project's time zone unless it says another.
 
     Raises:
-        Refused: it is no time.
+        Refused: it is not a time.
     """
     try:
         at = datetime.fromisoformat(text.strip())
         return at if at.tzinfo else timezone.make_aware(at)
     except (ValueError, OverflowError):
         raise Refused(
-            f'"{text}" is no time.', next='write it like --until "2026-12-27 08:00"'
+            f'"{text}" is not a time.', next='write it like --until "2026-12-27 08:00"'
         ) from None
 
 

@@ -25,7 +25,7 @@ from apps.ops.kinds import Kind
 
 # A secret is shorter; a device has no end.
 LARGEST_FILE = 1_000_000
-DEFAULT_COUNTS = "Until .env is mended its default counts here."
+DEFAULT_COUNTS = "Until .env is fixed its default counts here."
 
 
 def variable(
@@ -150,13 +150,13 @@ def require_right_variables(*, again: str) -> None:
     """For what must not begin on a default that nobody asked for.
 
     Args:
-        again: the command to type when `.env` is mended.
+        again: the command to type when `.env` is fixed.
 
     Raises:
         Refused: a variable could not be read when this process began.
     """
     if wrong := wrong_variables():
-        raise Refused(" ".join(wrong), next=f"mend it in .env (docs/settings.md), then: {again}")
+        raise Refused(" ".join(wrong), next=f"fix it in .env (docs/settings.md), then: {again}")
 
 
 class _Unreadable(Exception):

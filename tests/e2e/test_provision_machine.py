@@ -260,8 +260,8 @@ def test_a_clean_machine_becomes_a_server_and_a_second_run_changes_nothing(scene
     box.sh("dpkg --remove just; rm -f /usr/local/bin/just")  # Debian's, or a wheel's.
     lacking = scene.provision("--plan")
     assert lacking.output.endswith("To do: 3 steps; there: 9. Nothing was changed.\n"), lacking
-    mended = scene.provision()
-    assert mended.code == 0, mended
+    fixed = scene.provision()
+    assert fixed.code == 0, fixed
     assert box.sh(ran) == before
     # What was opened on purpose is not closed over somebody's head.
     box.sh("ufw default allow incoming")

@@ -1,4 +1,4 @@
-"""The agent on the real stack: it starts what is asked for in the admin, and nobody has to mend
+"""The agent on the real stack: it starts what is asked for in the admin, and nobody has to fix
 what a kill left."""
 
 from __future__ import annotations

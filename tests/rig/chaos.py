@@ -139,7 +139,7 @@ def chaos(source: Path, root: Path, port: int, *, kills: int, rate: float, seed:
         port=port,
         settings={
             "OPS_SETTLE_SECONDS": "0.5",
-            # What was left is looked at before anybody mends it.
+            # What was left is looked at before anybody fixes it.
             "OPS_RECOVER_AFTER_SECONDS": "86400",
             "OPS_BAKE_SECONDS": "1",
             "OPS_SMOKE_PATHS": "/,/about/",

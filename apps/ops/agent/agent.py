@@ -47,7 +47,7 @@ TURN_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 RECOVER_SECONDS = 30.0
 TIDY_SECONDS = 10.0
-# What cannot be mended now is tried more and more rarely.
+# What cannot be fixed now is tried more and more rarely.
 RECOVER_AT_MOST_SECONDS = 900.0
 # The utility service's stop_grace_period is 300 s: time to end the jobs and say so is left.
 STOP_SECONDS = 270.0

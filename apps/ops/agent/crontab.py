@@ -172,7 +172,7 @@ def _assign(pattern: Line, name: str, value: str) -> Line:
             try:
                 return replace(pattern, zone=ZoneInfo(value))
             except (ValueError, OSError, LookupError):
-                raise ValueError(f'"{value}" is no time zone; try Europe/Berlin') from None
+                raise ValueError(f'"{value}" is not a time zone; try Europe/Berlin') from None
         case "DEADLINE":
             if not re.fullmatch(r"\d{1,9}", value) or not int(value):
                 raise ValueError(f'"{value}" is no deadline in seconds; write it like DEADLINE=600')

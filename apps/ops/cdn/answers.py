@@ -139,7 +139,7 @@ def _advice(status: int, codes: set[int]) -> str:
         )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return "look at OPS_CLOUDFLARE_API in .env: what answers there is not the API"
-    return "mend, or leave out, what Cloudflare does not take"
+    return "fix, or leave out, what Cloudflare does not take"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

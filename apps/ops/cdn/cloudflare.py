@@ -293,12 +293,12 @@ def _require_usable(token: str, api: str) -> None:
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.username:
         raise OpsError(
             "OPS_CLOUDFLARE_API is no address of an API.",
-            next="leave it away, or set it to https://api.cloudflare.com/client/v4",
+            next="leave it out, or set it to https://api.cloudflare.com/client/v4",
         )
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise OpsError(
             "OPS_CLOUDFLARE_API is not https: everybody on the way would read the token.",
-            next="leave it away, or set it to https://api.cloudflare.com/client/v4",
+            next="leave it out, or set it to https://api.cloudflare.com/client/v4",
         )
 
 

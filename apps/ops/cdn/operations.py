@@ -85,7 +85,7 @@ def url(text: str) -> Operation:
             next='write it like "https://www.example.org/a.css"',
         )
     if parts.fragment:
-        raise Refused(f"{text!r} has a part after #, which no server sees.", next="leave it away")
+        raise Refused(f"{text!r} has a part after #, which no server sees.", next="leave it out")
     path, query = quote(parts.path or "/", safe=_ASCII), quote(parts.query, safe=_ASCII)
     address = f"{parts.scheme}://{_netloc(parts, text)}{path}{f'?{query}' if query else ''}"
     return Operation(Kind.URL, address)
@@ -162,7 +162,7 @@ def _split(text: str, found: str, advice: str) -> SplitResult:
         raise Refused(found, next=advice)
     if parts.username is not None:
         raise Refused(
-            f"The address on {parts.hostname} has a user's name in it.", next="leave it away"
+            f"The address on {parts.hostname} has a user's name in it.", next="leave it out"
         )
     return parts
 

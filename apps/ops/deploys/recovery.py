@@ -67,7 +67,7 @@ def recover(
             raise StepFailed(
                 f"What deployment {story.uid} left could not all be taken back: "
                 f"{'; '.join(outcome.warnings)}",
-                next="manage.py recover   # tries again, when the cause is mended",
+                next="manage.py recover   # tries again, when the cause is fixed",
             )
     return done
 

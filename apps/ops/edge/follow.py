@@ -133,7 +133,7 @@ def follow(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Say)
             raise StepFailed(
                 f"With the new Caddyfile the front door answers {wrong}, so the old one is in "
                 "force again.",
-                next="docker compose logs --tail 50 caddy   # then mend docker/caddy/Caddyfile",
+                next="docker compose logs --tail 50 caddy   # then fix docker/caddy/Caddyfile",
             )
     except CaddyRefused as error:
         raise StepFailed(
@@ -182,7 +182,7 @@ def recreate(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Sa
         OpsError: it was not touched, or it did not come back.
     """
     for refused in (*names.wrong(settings), *names.wrong_proxies(settings)):
-        raise Refused(f"{refused} {NOT_MOVED}", next=f"mend .env, then: {RECREATE}")
+        raise Refused(f"{refused} {NOT_MOVED}", next=f"fix .env, then: {RECREATE}")
     bring_up_media(engine, compose, say)
     try:
         give_volumes(compose, say)
@@ -199,7 +199,7 @@ def recreate(settings: OpsSettings, engine: Engine, compose: Compose, *, say: Sa
         raise StepFailed(
             f"Caddy would not start as it is declared now. {NOT_MOVED}",
             output=error.output,
-            next="mend compose.prod.yml or docker/caddy/Caddyfile, then: " + RECREATE,
+            next="fix compose.prod.yml or docker/caddy/Caddyfile, then: " + RECREATE,
         ) from error
     answered, begun = _front_page(settings), monotonic()
     try:

@@ -264,7 +264,7 @@ class _EnvFiles:
             numbers = ", ".join(str(number) for number in given.wrong)
             raise Refused(
                 f"{where} has lines that Compose cannot read as NAME=value: {numbers}.",
-                next=f"Mend them, then again: {self._command} …",
+                next=f"Fix them, then again: {self._command} …",
             )
         return given
 
@@ -277,7 +277,7 @@ class _EnvFiles:
             )
         plain = {n: v for n, v in given.values.items() if n not in given.interpolated}
         if wrong := wrong_in(plain):
-            raise Refused(" ".join(wrong), next=f"Mend that, then again: {again}")
+            raise Refused(" ".join(wrong), next=f"Fix that, then again: {again}")
         example = self._example()
         if missing := example.missing(given):
             raise Refused(

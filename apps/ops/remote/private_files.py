@@ -23,7 +23,7 @@ def read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise Refused(
-            f"{path} cannot be read: {reason}.", next="Mend that, or name another with --file."
+            f"{path} cannot be read: {reason}.", next="Fix that, or name another with --file."
         ) from None
 
 

@@ -19,7 +19,7 @@ _ANNEXED = "annex/objects/"
 
 
 def pointers(store: Store, tree: str) -> list[tuple[str, list[str], str]]:
-    """What points to content elsewhere: what it is, the files, and how to mend it."""
+    """What points to content elsewhere: what it is, the files, and how to fix it."""
     entries = store.entries(tree)
     small = {e.path for e in entries if e.size <= _BIGGEST_POINTER and not e.is_link}
     anything = {e.path for e in entries}

@@ -271,7 +271,7 @@ def test_check_says_each_bad_line_and_ends_with_2(
     assert ended.value.code == 2
     assert "manage.py canary   (utility, UTC, deadline 3600 s)" in said.out
     assert f"{path}, line 2: bad minute in 61 * * * *" in said.err
-    assert "Next: mend these lines, then: manage.py agent --check" in said.err
+    assert "Next: fix these lines, then: manage.py agent --check" in said.err
 
 
 def test_check_of_the_projects_own_crontab_is_content(capsys: pytest.CaptureFixture[str]) -> None:

@@ -206,8 +206,8 @@ def test_a_time_is_in_the_projects_time_zone(settings: Settings) -> None:
     [
         (["--until", "2020-01-01 08:00"], "ended before it began: 2020-01-01 08:00 UTC is past"),
         (["--until", "0001-01-01T00:00+14:00"], "is past"),
-        (["--until", "tomorrow"], '"tomorrow" is no time.'),
-        (["--until", "2026-02-30 08:00"], "is no time."),
+        (["--until", "tomorrow"], '"tomorrow" is not a time.'),
+        (["--until", "2026-02-30 08:00"], "is not a time."),
         (["--until", "9999-12-31 23:59"], "more than 3650 days"),
         (["--hours", "-1"], "ended before it began"),
         (["--hours", "nan"], "nan is no length of time."),

@@ -315,13 +315,13 @@ def test_whoever_ended_it_first_has_said_the_last_word(tmp_path: Path) -> None:
 
 @written
 def test_how_it_ended_is_kept_with_its_error_and_warnings(tmp_path: Path) -> None:
-    error = StepFailed("It broke.", output="because", next="mend it", traffic="Nobody noticed.")
+    error = StepFailed("It broke.", output="because", next="fix it", traffic="Nobody noticed.")
     begin(tmp_path).ended(Outcome("failed", 1, 1.0, None, error, ["careful"]))
 
     row = Deployment.objects.get()
     assert (row.status, row.exit_code) == ("failed", 1)
     assert (row.error, row.warnings) == ("It broke.\n\nbecause", ["careful"])
-    assert (row.next, row.traffic) == ("mend it", "Nobody noticed.")
+    assert (row.next, row.traffic) == ("fix it", "Nobody noticed.")
     assert row.duration is not None
 
 

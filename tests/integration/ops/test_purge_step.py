@@ -184,9 +184,9 @@ def test_a_purge_that_fails_is_a_warning_on_a_live_deployment_with_the_command_t
     (warning,) = Deployment.objects.get().warnings
     assert warning.startswith("purge: 0 of 5 were purged at the CDN: Cloudflare refuses with 403.")
     assert "Visitors may get old copies of the rest until they expire." in warning
-    # What refuses is mended first: the command alone would be refused, too.
-    mend, _, rest = warning.split("Next: ")[1].partition("; then manage.py ")
-    assert mend
+    # What refuses is fixed first: the command alone would be refused, too.
+    fix, _, rest = warning.split("Next: ")[1].partition("; then manage.py ")
+    assert fix
     command = ["manage.py", *shlex.split(rest)]
     assert command[:2] == ["manage.py", "purge_cache"]
     settings.OPS = live.settings

@@ -235,7 +235,7 @@ def test_an_undo_that_fails_is_a_warning_and_the_rest_is_undone(stage: Stage) ->
 @pytest.mark.parametrize(
     ("error", "warning"),
     [
-        (StepFailed("It broke.", next="mend it"), "retire: It broke. Next: mend it"),
+        (StepFailed("It broke.", next="fix it"), "retire: It broke. Next: fix it"),
         (KeyError("x"), "retire: KeyError: 'x'"),
         pytest.param(
             StepFailed("It broke."),

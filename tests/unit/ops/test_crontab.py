@@ -112,9 +112,9 @@ def test_manage_py_is_this_projects_and_quotes_work() -> None:
         ("* * 31 2 * canary", "bad day-of-month in * * 31 2 *"),
         ("* * * * * canary 'now", "its command cannot be read: no closing quotation"),
         ("MAILTO=ops@example.org", "MAILTO cannot be set here; CRON_TZ and DEADLINE can"),
-        ("CRON_TZ=Mars/Olympus", '"Mars/Olympus" is no time zone; try Europe/Berlin'),
-        ("CRON_TZ=../../etc/passwd", '"../../etc/passwd" is no time zone; try Europe/Berlin'),
-        ("CRON_TZ=", '"" is no time zone; try Europe/Berlin'),
+        ("CRON_TZ=Mars/Olympus", '"Mars/Olympus" is not a time zone; try Europe/Berlin'),
+        ("CRON_TZ=../../etc/passwd", '"../../etc/passwd" is not a time zone; try Europe/Berlin'),
+        ("CRON_TZ=", '"" is not a time zone; try Europe/Berlin'),
         ("DEADLINE=soon", '"soon" is no deadline in seconds; write it like DEADLINE=600'),
         ("DEADLINE=0", '"0" is no deadline in seconds; write it like DEADLINE=600'),
         (
@@ -214,7 +214,7 @@ def test_what_is_quoted_or_a_shells_own_argument_is_taken_as_it_stands(command: 
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("@reboot manage.py x", "@reboot is no time"),
+        ("@reboot manage.py x", "@reboot is not a time"),
         ("@hourly manage.py x with four more words", "@hourly is written 0 * * * * here"),
     ],
 )

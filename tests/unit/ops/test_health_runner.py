@@ -97,7 +97,7 @@ def test_what_did_not_answer_in_time_is_not_bad_on_a_busy_machine(
         return good("It spoke.")
 
     def refuses(settings: OpsSettings) -> Result:
-        return bad("Refused.", next="mend it")
+        return bad("Refused.", next="fix it")
 
     settings = ops_settings(health_seconds=0.2)
     checks = [check(hangs, hung=Status.BAD), check(refuses)]

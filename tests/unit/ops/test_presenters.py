@@ -32,7 +32,7 @@ def plan(**changes: Any) -> Plan:
 
 def failure() -> OpsError:
     return StepFailed(
-        "It [red]broke[/].", output="last [line]\nof it", next="mend it", traffic="Never moved."
+        "It [red]broke[/].", output="last [line]\nof it", next="fix it", traffic="Never moved."
     )
 
 
@@ -94,7 +94,7 @@ def test_json_tells_how_it_ended_and_when_what_happened() -> None:
         "error": {
             "found": "It [red]broke[/].",
             "traffic": "Never moved.",
-            "next": "mend it",
+            "next": "fix it",
             "output": "last [line]\nof it",
         },
     }
@@ -139,7 +139,7 @@ def test_lines_tell_each_step_and_how_it_ended() -> None:
         "  | of it",
         "It [red]broke[/].",
         "Never moved.",
-        "Next: mend it",
+        "Next: fix it",
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_terminal_shows_the_same_and_takes_no_text_for_markup() -> None:
         "! careful [/]",
         "│ last [line]",
         "Never moved.",
-        "Next: mend it",
+        "Next: fix it",
         "Failed: deployment #7 after 12.3 s (exit code 1)",
     ):
         assert text in shown

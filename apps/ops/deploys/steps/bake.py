@@ -261,7 +261,7 @@ def _stay(deploy: Deploy, watched: _Watched, why: str, obstacle: str) -> str:
     deploy.bake = watched.figures(WORSE)
     deploy.warnings.append(
         f"{deploy.plan.candidate} does worse: {why} It was left live, because {obstacle}. "
-        "Next: manage.py status   # then mend the release and deploy it"
+        "Next: manage.py status   # then fix the release and deploy it"
     )
     return "worse, and no way back"
 
@@ -289,5 +289,5 @@ def _move_back(deploy: Deploy, watched: _Watched, why: str) -> NoReturn:
     raise SwappedBack(
         f"Release {plan.commit.short} ({plan.candidate}) did worse than the one before. {why}",
         output=output,
-        next="manage.py status   # then mend the release: its logs are above",
+        next="manage.py status   # then fix the release: its logs are above",
     )

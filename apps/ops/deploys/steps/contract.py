@@ -28,7 +28,7 @@ class Contract(Step):
             raise StepFailed(
                 f"{names[0]} was not applied: the bake has not passed, and it would end the way "
                 "back.",
-                next="manage.py deploy   # again, or a mended release",
+                next="manage.py deploy   # again, or with a fix",
             )
         deploy.intend("contract", names=names)
         old = deploy.plan.live

@@ -40,7 +40,7 @@ class Pause(Step):
         if deploy.schema_is_new:
             deploy.warnings.append(
                 f"The schema could not be put back, and {deploy.plan.live} may not run on it: the "
-                f"maintenance page stays up and {SERVICE} is not started. Next: mend the release, "
+                f"maintenance page stays up and {SERVICE} is not started. Next: fix the release, "
                 "manage.py deploy --maintenance, then manage.py maintenance off; or "
                 "manage.py restore_db"
             )

@@ -123,13 +123,13 @@ class Preflight(Step):
             raise StepFailed(
                 f"The release does not start: `manage.py preflight` failed in {service}'s place.",
                 output=error.output,
-                next="mend the release and deploy again; its last lines are above",
+                next="fix the release and deploy again; its last lines are above",
             ) from error
         except (ValueError, IndexError) as error:
             raise StepFailed(
                 "`manage.py preflight` of the new release did not answer with JSON.",
                 output="\n".join(output.splitlines()[-TAIL_LINES:]),
-                next="mend the release and deploy again",
+                next="fix the release and deploy again",
             ) from error
         return report
 

@@ -47,7 +47,7 @@ class Purge(Step):
             raise StepFailed(
                 f"{done.purged:,} of {done.total:,} were purged at the CDN: {done.error.found} "
                 "Visitors may get old copies of the rest until they expire.",
-                # What was refused is refused again until its cause is mended.
+                # What was refused is refused again until its cause is fixed.
                 next=rest if isinstance(done.error, CdnAway) else f"{done.error.next}; then {rest}",
             )
         return f"{done.purged:,} purged at {done.where}"

@@ -120,5 +120,5 @@ def _failed(deploy: Deploy, found: str) -> StepFailed:
     return StepFailed(
         found,
         output=deploy.engine.logs(SERVICE, lines=30),
-        next="mend the release and deploy again; its last lines are above",
+        next="fix the release and deploy again; its last lines are above",
     )

@@ -50,5 +50,5 @@ class Command(OpsCommand):
                 self.stderr.write(f"{path}, {problem}")
         if found.problems:
             self.stderr.write("The agent runs the other lines. Traffic is as it was.")
-            self.stderr.write("Next: mend these lines, then: manage.py agent --check")
+            self.stderr.write("Next: fix these lines, then: manage.py agent --check")
             sys.exit(2)

@@ -63,7 +63,7 @@ class Command(OpsCommand):
                 try:
                     recovery.recover(settings.OPS, by="restore_db", presenter=Listener)
                 except StepFailed as error:
-                    # What is to be replaced need not be mended first.
+                    # What is to be replaced need not be fixed first.
                     self.stderr.write(error.found)
                 again = f"manage.py restore_db {file.name}   # when you like"
                 with cancellable(next=again) as cancellation:

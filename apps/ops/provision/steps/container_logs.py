@@ -52,5 +52,5 @@ class ContainerLogs(Step):
     def _surprise(self, what: str) -> Refused:
         return Refused(
             f"{PATH} {what}, so nothing is added to it.",
-            next=f"Mend it on the server: sudoedit {PATH}; then the same command again.",
+            next=f"Fix it on the server: sudoedit {PATH}; then the same command again.",
         )
