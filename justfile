@@ -29,6 +29,11 @@ demo-down: _test-image
 bench *arguments: _test-image
     @just _rig bench --root '{{ root }}/.bench' --port 8090 "$@"
 
+# Other ways to change what runs beside ours, under the same visitors: just compare 5 --rate 100
+[group('show')]
+compare n="5" *arguments: _test-image
+    @shift; just _rig compare --root '{{ root }}/.cache/compare' --port 8093 --rate 50 --rounds '{{ n }}' "$@"
+
 # Kill N deployments at random moments, and check that nothing is lost: just chaos 30 --seed 7
 [group('show')]
 chaos n="30" *arguments: _test-image

@@ -1,4 +1,4 @@
-"""The demo, the bench, the chaos and the cuts, as `just` runs them in the test image."""
+"""What `just` runs in the test image beside the tests: each builds a stack of its own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tests.rig.bench import bench
 from tests.rig.chaos import chaos
+from tests.rig.compare import compare
 from tests.rig.cuts import cuts
 from tests.rig.demo import demo, demo_down
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="rig")
-    parser.add_argument("what", choices=("demo", "demo-down", "bench", "chaos", "cuts"))
+    parser.add_argument("what", choices=("demo", "demo-down", "bench", "compare", "chaos", "cuts"))
     parser.add_argument("--source", type=Path, required=True, help="the project's repository")
     parser.add_argument("--root", type=Path, required=True, help="where the scratch state lies")
     parser.add_argument("--port", type=int, default=8080)
@@ -32,6 +33,10 @@ def main() -> int:
             return demo(asked.source, asked.root, asked.port)
         case "demo-down":
             return demo_down(asked.root)
+        case "compare":
+            return compare(
+                asked.source, asked.root, asked.port, rounds=asked.rounds, rate=asked.rate
+            )
         case "chaos":
             return chaos(
                 asked.source,
