@@ -31,7 +31,7 @@ def instead_of_nickname(name: str) -> str:
     """What to write for a line that begins with "@"."""
     if fields := NICKNAMES.get(name):
         return f"{name} is written {fields} here"
-    return f"{name} is not a time: a job has five fields, and what is to run at a start is a service"
+    return f"{name} is not a time: a job has five fields, and what runs at a start is a service"
 
 
 def needed(command: str) -> str:
