@@ -48,7 +48,16 @@ def row() -> Deployment:
 
 @db
 @pytest.mark.parametrize(
-    "ref", ["main", "release/2026-11", "v1.2.3", "feature/a_b+c", "3f2a9c01be77", "dependabot/x@2"]
+    "ref",
+    [
+        "main",
+        "release/2026-11",
+        "v1.2.3",
+        "feature/a_b+c",
+        "3f2a9c01be77",
+        "dependabot/x@2",
+        "m\u00e4in",
+    ],
 )
 def test_a_branch_a_tag_and_a_commit_can_be_asked_for(ref: str) -> None:
     assert ask(ref).status == "queued"
@@ -67,7 +76,8 @@ def test_a_branch_a_tag_and_a_commit_can_be_asked_for(ref: str) -> None:
         ("deploy", "main@{1}"),
         ("deploy", "refs/"),
         ("deploy", "x" * 251),
-        ("deploy", "m\u00e4in"),
+        # Read from right to left from here on.
+        ("deploy", "main\u202e"),
         ("rollback", "main"),
         ("rollback", "3f2a9c"),
         ("shell", "main"),
