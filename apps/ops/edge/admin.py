@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,17 @@ class Admin:
         self, method: str, path: str, body: bytes = b"", kind: str = "", seconds: float = SECONDS
     ) -> Any:
         connection = _UnixConnection(self._path, seconds)
+        headers = {"Content-Type": kind} if kind else {}
         try:
-            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
-            response = connection.getresponse()
+            connection.request(method, path, body, headers)
+            try:
+                response = connection.getresponse()
+            except RemoteDisconnected:
+                # After a load the old endpoint ends, and hangs up on whom it had not heard yet.
+                # All that is asked here can be asked twice.
+                connection.close()
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
             said = response.read()
             if response.status == 400:
                 raise CaddyRefused(_error(said))
