@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Scene
-from tests.e2e.test_the_stack import one_off_containers
 from tests.rig.stack import Result, ScratchStack, run
 
 BROKEN_MIGRATION = """\
@@ -204,7 +203,15 @@ def test_a_cancelled_deployment_is_undone(stack: ScratchStack, scene: Scene) -> 
         if '"step_started"' in line and '"start"' in line:
             break
 
-    run(["docker", "kill", "--signal", signal.SIGTERM.name, *one_off_containers(stack)])
+    run(
+        [
+            "docker",
+            "kill",
+            "--signal",
+            signal.SIGTERM.name,
+            *stack.containers("utility", one_off=True),
+        ]
+    )
     deployment.communicate(timeout=300)
 
     assert deployment.returncode == 130

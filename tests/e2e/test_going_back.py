@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from time import sleep
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.e2e.test_bad_deployments import append, assert_untouched
 from tests.e2e.test_migrations import adding, columns_of, renaming
 from tests.rig.load import visitors
 from tests.rig.stack import ScratchStack, run
+from tests.servers import wait_until
 
 BUSY = 4
 FAILS_ONE_IN_TEN = """
@@ -106,9 +106,9 @@ def test_a_rollback_works_with_postgres_down_and_is_in_the_history_afterwards(
     assert result.code in (0, 6), result.output
     stack.compose("up", "--detach", "--no-recreate", "--no-build", "--wait", "postgres")
     # The agent, started anew by the rollback, may be about to do the same.
-    while (recovery := stack.manage("recover")).code == BUSY:
-        sleep(1)
-    assert recovery.code == 0, recovery.errors
+    codes = []
+    wait_until(lambda: codes.append(stack.manage("recover").code) or codes[-1] != BUSY)
+    assert codes[-1] == 0
     rows = stack.status()["deployments"]
     assert (rows[0]["kind"], rows[0]["status"], rows[0]["release"]) == (
         "rollback",

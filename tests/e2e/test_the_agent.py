@@ -12,7 +12,6 @@ import pytest
 
 from apps.ops.stack.engine import Engine
 from tests.e2e.conftest import Scene
-from tests.e2e.test_the_stack import one_off_containers
 from tests.rig.stack import ScratchStack, run
 
 HUNG_SECONDS = 240.0
@@ -134,7 +133,7 @@ def test_a_killed_deployment_is_put_right_without_a_hand(
     for line in deployment.stdout:
         if '"step_started"' in line and f'"{step}"' in line:
             break
-    run(["docker", "kill", *one_off_containers(stack)])
+    run(["docker", "kill", *stack.containers("utility", one_off=True)])
     deployment.communicate(timeout=60)
 
     until(lambda: stack.status()["deployments"][0]["status"] != "running", "recovered")

@@ -115,7 +115,7 @@ def test_a_deployment_that_was_killed_is_said_to_be_dead_and_the_next_one_puts_i
     for line in deployment.stdout:
         if '"step_started"' in line and '"start"' in line:
             break
-    run(["docker", "kill", *one_off_containers(stack)])
+    run(["docker", "kill", *stack.containers("utility", one_off=True)])
     deployment.communicate(timeout=60)
 
     status = stack.status()
@@ -144,12 +144,6 @@ def test_a_preview_shows_the_standby_to_whoever_has_its_address(stack: ScratchSt
     assert color(("Cookie", f"ops-preview={token}")) == standby
     assert color() != standby
     assert stack.manage("preview", "red").code == 2
-
-
-def one_off_containers(stack: ScratchStack) -> list[str]:
-    labels = [f"project={stack.project}", "service=utility", "oneoff=True"]
-    flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
-    return run(["docker", "ps", "--quiet", *flags]).output.split()
 
 
 def live_service(stack: ScratchStack) -> str:

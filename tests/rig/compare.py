@@ -125,10 +125,10 @@ def _start_first(stack: ScratchStack) -> None:
     """As docker-rollout does: both have the service's name for a while, and the old one is stopped
     when the new one is healthy."""
     service = _live(stack)
-    old = _containers(stack, service)
+    old = stack.containers(service)
     up = ("up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--scale", f"{service}=2")
     stack.compose(*up, service)
-    [new] = set(_containers(stack, service)) - set(old)
+    [new] = set(stack.containers(service)) - set(old)
     deadline = monotonic() + HEALTHY_SECONDS
     health = ["docker", "inspect", "--format", "{{.State.Health.Status}}", new]
     while run(health).output.strip() != "healthy":
@@ -136,9 +136,3 @@ def _start_first(stack: ScratchStack) -> None:
         sleep(0.5)
     run(["docker", "stop", "--time", str(STOP_SECONDS), *old])
     run(["docker", "rm", *old])
-
-
-def _containers(stack: ScratchStack, service: str) -> list[str]:
-    labels = (f"project={stack.project}", f"service={service}", "oneoff=False")
-    flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
-    return run(["docker", "ps", "--all", "--quiet", "--no-trunc", *flags]).output.split()

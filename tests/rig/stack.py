@@ -158,12 +158,16 @@ class ScratchStack:
         lines = [line for line in result.output.splitlines() if line.startswith("{")]
         return Result(result.code, result.output, result.errors, [json.loads(x) for x in lines])
 
+    def containers(self, service: str, *, one_off: bool = False) -> list[str]:
+        """The ids of a service's containers that run, newest first."""
+        labels = (f"project={self.project}", f"service={service}", f"oneoff={one_off}")
+        flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
+        return run(["docker", "ps", "--quiet", "--no-trunc", *flags]).output.split()
+
     def look(self, *arguments: str) -> Result:
         """A command that only reads, in the newest agent's container: one made for it costs as much
         again. Without an agent it is run as every command."""
-        labels = (f"project={self.project}", "service=utility", "oneoff=False")
-        flags = [part for x in labels for part in ("--filter", f"label=com.docker.compose.{x}")]
-        agents = run(["docker", "ps", "--quiet", *flags]).output.split()
+        agents = self.containers("utility")
         if agents:
             # As the entrypoint does, which `exec` leaves out.
             own = ("--env", "DJANGO_SETTINGS_MODULE=config.utility")

@@ -13,6 +13,8 @@ from apps.ops.edge.probe import Answer, ask
 from apps.ops.errors import StepFailed
 
 CHECK_SECONDS = 0.5
+PROOF_ANSWERS = 3
+PROOF_SECONDS = 5.0
 
 
 def wait_until_ready(deploy: Deploy, watch: Watch) -> None:
@@ -102,6 +104,24 @@ def smoke(deploy: Deploy, own_address: str, *, token: str) -> None:
         if not 200 <= answer.status < 400:
             raise _failed(deploy, f"{what} answered {answer}.")
         _require_identity(deploy, {"release": answer.release, "color": answer.color}, what)
+
+
+def wrong_at_the_front_door(deploy: Deploy) -> str | None:
+    """The last wrong answer, or None after several right ones in a row, or behind the page."""
+    if deploy.edge.in_maintenance():
+        return None
+    ask_once = front_door(deploy, deploy.plan.candidate, deploy.plan.commit.sha)
+    deadline = monotonic() + PROOF_SECONDS
+    in_a_row = 0
+    while True:
+        wrong = ask_once()
+        in_a_row = 0 if wrong else in_a_row + 1
+        if in_a_row == PROOF_ANSWERS:
+            return None
+        if wrong and monotonic() > deadline:
+            return str(wrong)
+        if wrong:
+            sleep(0.1)
 
 
 def front_door(deploy: Deploy, color: Color, release: str) -> Callable[[], Answer | None]:

@@ -16,6 +16,7 @@ from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.events import Everybody, Listener, Outcome, Sturdy
 from apps.ops.deploys.recorder import Recorder
 from apps.ops.deploys.steps.base import Step
+from apps.ops.edge.front_door import answers
 from apps.ops.errors import (
     Cancelled,
     Interrupted,
@@ -308,7 +309,7 @@ class Runner:
 
     def _traffic(self, what: str) -> str:
         live = self._context.edge.live()
-        if self._context.nobody_served:
+        if self._context.nobody_served and not answers(self._context.settings, seconds=0.0):
             return f"{what}. Nobody is served: Caddy does not answer."
         if self._context.swapped:
             return f"Traffic moved to {live} and was not moved back: look at manage.py status."

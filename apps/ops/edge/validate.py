@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from apps.ops.conf import OpsSettings
 from apps.ops.edge.admin import Admin, CaddyAway, CaddyRefused, same
 from apps.ops.edge.follow import CADDYFILE, OWN, with_own_lines
-from apps.ops.errors import Refused
+from apps.ops.errors import Refused, StepFailed
 from apps.ops.processes import ProgramFailed
 from apps.ops.source import Checkout
 from apps.ops.stack.compose import Compose
@@ -28,6 +30,7 @@ def require_valid(
 
     Raises:
         Refused: Caddy would not start with it.
+        StepFailed: it could not be asked.
     """
     text = checkout.file(sha, str(CADDYFILE))
     if text is None or not compose.has("caddy"):
@@ -53,9 +56,23 @@ def require_valid(
                 stdin=files,
             )
     except ProgramFailed as error:
-        why = error.output.splitlines()[-1] if error.output else error.found
-        raise _refused(sha, why) from error
+        if why := _said_by_caddy(error.output):
+            raise _refused(sha, why) from error
+        raise StepFailed(
+            f"The Caddyfile of {sha[:12]} could not be validated ({error.found})",
+            output=error.output,
+            next="docker compose ps --all   # what hinders it? then deploy again",
+        ) from error
     return "another Caddyfile: loaded after the swap, without a restart"
+
+
+def _said_by_caddy(output: str) -> str:
+    """Why it refused, in its last line; "" when that is Docker's or Compose's."""
+    last = output.rstrip().rpartition("\n")[2]
+    try:
+        return str(json.loads(last)["msg"])
+    except (ValueError, KeyError, TypeError):
+        return last.removeprefix("Error: ") if last.startswith("Error: ") else ""
 
 
 def _refused(sha: str, why: str) -> Refused:

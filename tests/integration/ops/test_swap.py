@@ -13,9 +13,9 @@ from typing import cast
 import pytest
 
 from apps.ops.colors import Color
+from apps.ops.deploys import proof
 from apps.ops.deploys.context import Deploy
 from apps.ops.deploys.runner import Runner
-from apps.ops.deploys.steps import swap as swap_module
 from apps.ops.deploys.steps.swap import Swap
 from apps.ops.deploys.watch import Watch
 from apps.ops.edge.files import Edge
@@ -100,7 +100,7 @@ def engine(deploy: Deploy) -> EngineWithout:
 
 @pytest.fixture
 def site(deploy: Deploy, engine: EngineWithout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(swap_module, "PROOF_SECONDS", 0.3)
+    monkeypatch.setattr(proof, "PROOF_SECONDS", 0.3)
     site = Site(deploy.edge)
     deploy.settings = replace(
         deploy.settings, probe_address=site.address, site_host="example.org", start_seconds=3.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from apps.ops.deploys.context import EDGE, Deploy
+from apps.ops.deploys.proof import wrong_at_the_front_door
 from apps.ops.deploys.steps.base import Step
 from apps.ops.edge import follow
 from apps.ops.errors import StepFailed
@@ -21,6 +22,11 @@ class Edge(Step):
         compose = deploy.compose(deploy.plan.commit.sha)
         if deploy.nobody_served:
             follow.revive(deploy.settings, deploy.engine, compose, say=deploy.say)
+            if wrong := wrong_at_the_front_door(deploy):
+                raise StepFailed(
+                    f"Caddy runs again, and answers {wrong}.",
+                    next="docker compose logs --tail 50 caddy   # then: manage.py status",
+                )
             return "Caddy answers again"
         summary = follow.follow(deploy.settings, deploy.engine, compose, say=deploy.say)
         for name, differs in drift.of_services(compose, deploy.engine).items():

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from time import monotonic, sleep
 
-from apps.ops.colors import Color
 from apps.ops.deploys.context import Deploy
-from apps.ops.deploys.proof import front_door, require_running, wait_until_settled
+from apps.ops.deploys.proof import (
+    require_running,
+    wait_until_settled,
+    wrong_at_the_front_door,
+)
 from apps.ops.deploys.steps.base import Step
 from apps.ops.errors import OpsError, StepFailed, SwappedBack
 
 # Docker's default; compose.prod.yml starts each colour with STANDBY_CPU_SHARES.
 LIVE_CPU_SHARES, STANDBY_CPU_SHARES = 1024, 256
-PROOF_ANSWERS = 3
-PROOF_SECONDS = 5.0
 
 
 class Swap(Step):
@@ -53,7 +53,7 @@ class Swap(Step):
             raise StepFailed(
                 f"The edge could not be written: {error}.", next="df -h   # is a disk full?"
             ) from error
-        if wrong := self._prove(deploy):
+        if not deploy.nobody_served and (wrong := wrong_at_the_front_door(deploy)):
             _move_back(deploy)
             raise SwappedBack(
                 f"After the swap the front door answered {wrong}, "
@@ -62,24 +62,6 @@ class Swap(Step):
                 next="manage.py status",
             )
         return f"{plan.live} → {plan.candidate}"
-
-    def _prove(self, deploy: Deploy) -> str | None:
-        """Several right answers in a row within the deadline, or the last wrong one."""
-        if deploy.nobody_served or deploy.edge.in_maintenance():
-            return None
-        candidate: Color = deploy.plan.candidate
-        ask = front_door(deploy, candidate, deploy.plan.commit.sha)
-        deadline = monotonic() + PROOF_SECONDS
-        in_a_row = 0
-        while True:
-            wrong = ask()
-            in_a_row = 0 if wrong else in_a_row + 1
-            if in_a_row == PROOF_ANSWERS:
-                return None
-            if wrong and monotonic() > deadline:
-                return str(wrong)
-            if wrong:
-                sleep(0.1)
 
 
 def _move_back(deploy: Deploy) -> None:
